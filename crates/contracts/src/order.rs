@@ -280,6 +280,18 @@ pub struct AsOf {
     pub version: Option<u64>,
 }
 
+/// The query of `GET /api/orders/{id}/events`. The list is in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListOrderEvents {
+    /// How many at most.
+    #[serde(default)]
+    pub limit: Limit,
+    /// Where to go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<Cursor>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -35,13 +35,13 @@ impl<T> Default for Page<T> {
     }
 }
 
-/// A place in a list: an opaque text of up to 1,024 characters that are safe in a URL. Only its maker reads it.
+/// A place in a list: an opaque text of up to 2,048 characters that are safe in a URL. Only its maker reads it.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cursor(String);
 
 text_newtype!(Cursor, |text| {
-    check_length(text, 1, 1024)?;
+    check_length(text, 1, 2048)?;
     let safe = text
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~'));

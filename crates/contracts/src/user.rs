@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Country, Cursor, Email, Limit, List, Password, PasswordAttempt, Patch, PersonName, Phone, Private, Secret,
-    SessionId, UserId, Username, patch, word::words,
+    Service, SessionId, UserId, Username, patch, word::words,
 };
 
 words! {
@@ -158,6 +158,27 @@ pub struct Tokens {
 pub struct RefreshToken {
     /// The refresh token of the last answer.
     pub refresh_token: Secret,
+}
+
+/// `POST /api/token/service`: one of our services signs in. It can be read and not written, as it holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceSignIn {
+    /// Which service it is.
+    pub service: Service,
+    /// What all services of a deployment share: `TRADEWIND_SERVICE_SECRET`.
+    pub secret: Secret,
+}
+
+/// The answer to a service's sign-in. It signs in again when the token ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceToken {
+    /// The access token, a signed JWT.
+    pub token: Secret,
+    /// How it is sent.
+    pub token_type: TokenType,
+    /// For how many seconds it is valid.
+    pub expires_in: u64,
 }
 
 /// `PUT` or `PATCH /api/users/{id}`.

@@ -226,8 +226,17 @@ fn samples() -> Vec<PublicEvent> {
         order::Placed {
             order_id,
             user_id,
+            lines: vec![line.clone()],
+            total: amount,
+            details: Vec::new(),
+        }
+        .into(),
+        order::Placed {
+            order_id,
+            user_id,
             lines: vec![line],
             total: amount,
+            details: vec!["shipping_address".to_owned(), "metadata".to_owned()],
         }
         .into(),
         order::Confirmed {
@@ -262,6 +271,15 @@ fn samples() -> Vec<PublicEvent> {
             user_id,
             was: order::OrderStatus::Paid,
             by: order::Canceller::Customer,
+            details: Vec::new(),
+        }
+        .into(),
+        order::Cancelled {
+            order_id,
+            user_id,
+            was: order::OrderStatus::Pending,
+            by: order::Canceller::Admin,
+            details: vec!["reason".to_owned()],
         }
         .into(),
         order::Expired { order_id, user_id }.into(),

@@ -17,6 +17,9 @@ pub struct Placed {
     pub lines: Vec<OrderLine>,
     /// What all lines cost.
     pub total: Money,
+    /// The names of the texts given along (`shipping_address`, `metadata`), never the texts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
 }
 
 /// `order.confirmed`: its stock is reserved, and it can be paid.
@@ -95,6 +98,9 @@ pub struct Cancelled {
     pub was: OrderStatus,
     /// Who cancelled it.
     pub by: Canceller,
+    /// The names of the texts given along (`reason`), never the texts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
 }
 
 /// `order.expired`: it was not paid in time.

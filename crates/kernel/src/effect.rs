@@ -1,0 +1,269 @@
+//! Effects: calls to the outside. The intent is journaled, the call made with an idempotency key, the outcome journaled.
+
+use std::fmt;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::document::{Collection, Column, ColumnType, Document, Index, Kind, Value};
+use crate::engine::Engine;
+use crate::store::Query;
+use crate::writer::{self, Priority};
+
+/// How long a replica holds an effect (and a lane, a relay) before another may take it over.
+pub const LEASE: Duration = Duration::from_secs(15);
+/// How often a holder renews its lease.
+pub const LEASE_RENEWAL: Duration = Duration::from_secs(5);
+/// Outside calls under way at once, per service.
+pub const EFFECTS_CONCURRENT_MAX: usize = 64;
+/// Effects that wait in memory for their turn; the others wait in the store.
+pub const EFFECTS_QUEUED_MAX: usize = 1024;
+/// How often the store is asked for effects that nobody holds.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Which outside call is meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Which of the service's effects; permanent.
+    pub kind: Arc<str>,
+    /// The id of what it is for; with the kind, the idempotency key of the call.
+    pub subject: Arc<str>,
+}
+
+impl Intent {
+    /// The record's id.
+    #[must_use]
+    pub fn id(&self) -> Arc<str> {
+        self.to_string().into()
+    }
+}
+
+impl fmt::Display for Intent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.subject)
+    }
+}
+
+/// An open intent, with the lease of whoever runs it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EffectRecord {
+    #[serde(flatten)]
+    intent: Intent,
+    /// When it may be (re)started by anybody.
+    due_at: Timestamp,
+    attempts: u32,
+    correlation: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace: Option<Arc<str>>,
+}
+
+impl EffectRecord {
+    pub(crate) fn attempt(&self) -> Attempt {
+        let context = Context { trace: self.trace.clone(), ..Context::system(Arc::clone(&self.correlation)) };
+        Attempt { intent: self.intent.clone(), number: self.attempts, context }
+    }
+
+    pub(crate) fn started(intent: Intent, now: Timestamp, origin: &Context) -> Self {
+        Self {
+            intent,
+            due_at: now + LEASE,
+            attempts: 1,
+            correlation: Arc::clone(&origin.correlation),
+            trace: origin.trace.clone(),
+        }
+    }
+}
+
+impl Document for EffectRecord {
+    const COLLECTION: &'static Collection = &Collection {
+        name: "effects",
+        kind: Kind::Record,
+        columns: &[Column { name: "due_at", column_type: ColumnType::Integer }],
+        indexes: &[Index { name: "by_due", columns: &["due_at"] }],
+    };
+
+    fn columns(&self) -> Vec<Value> {
+        vec![self.due_at.into()]
+    }
+}
+
+/// One try at an outside call.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Which call; its text is the idempotency key.
+    pub intent: Intent,
+    /// From 1.
+    pub number: u32,
+    /// For the commit of the outcome.
+    pub context: Context,
+}
+
+/// Not now: the outside does not answer, or says to come back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Postponed {
+    /// When to try again.
+    pub after: Duration,
+    /// For the log.
+    pub reason: String,
+}
+
+/// A kind of outside call.
+#[async_trait]
+pub trait Effect: Send + Sync {
+    /// Its permanent name, as given to [`crate::unit::Unit::intend`].
+    fn kind(&self) -> &'static str;
+
+    /// Calls, and commits the outcome together with [`crate::unit::Unit::finish`]. A timeout is "unknown": postpone, and
+    /// call again with the same key. Must be safe to run twice at once, since a lease can lapse.
+    async fn perform(&self, attempt: &Attempt) -> Result<(), Postponed>;
+}
+
+impl From<writer::Error> for Postponed {
+    fn from(error: writer::Error) -> Self {
+        Self { after: Duration::from_secs(1), reason: error.to_string() }
+    }
+}
+
+/// Waits before the next attempt: doubling from 200 ms to a minute.
+#[must_use]
+pub fn backoff(attempt: u32) -> Duration {
+    let doubled = Duration::from_millis(200).saturating_mul(1 << attempt.saturating_sub(1).min(16));
+    doubled.min(Duration::from_secs(60))
+}
+
+/// Runs the service's effects until told to stop; those under way are finished or left to their lease.
+pub(crate) async fn run(
+    engine: Engine,
+    effects: Vec<Arc<dyn Effect>>,
+    mut started: mpsc::Receiver<Attempt>,
+    stop: CancellationToken,
+) {
+    let runner = Runner { engine, effects };
+    let mut running = FuturesUnordered::new();
+    // Nobody else can hold an effect of an exclusive store: what a previous process left is taken over at once.
+    if !runner.engine.is_shared() {
+        running.extend(runner.due(LEASE).await.into_iter().map(|id| runner.take_over(id, LEASE)));
+    }
+    let mut sweep = runner.engine.clock().sleep(SWEEP);
+    loop {
+        let free = running.len() < EFFECTS_CONCURRENT_MAX;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(()) = running.next(), if !running.is_empty() => {}
+            () = &mut sweep, if free => {
+                let due = runner.due(Duration::ZERO).await;
+                // A full look says that more may be due: after a burst or an outage they are not to wait for each other.
+                let pause = if due.len() < EFFECTS_CONCURRENT_MAX { SWEEP } else { Duration::ZERO };
+                running.extend(due.into_iter().map(|id| runner.take_over(id, Duration::ZERO)));
+                sweep = runner.engine.clock().sleep(pause);
+            }
+            Some(attempt) = started.recv(), if free => running.push(runner.start(attempt)),
+        }
+    }
+    let finish = async { while running.next().await.is_some() {} };
+    tokio::select! {
+        () = finish => {}
+        () = runner.engine.clock().sleep(LEASE_RENEWAL) => {}
+    }
+}
+
+struct Runner {
+    engine: Engine,
+    effects: Vec<Arc<dyn Effect>>,
+}
+
+impl Runner {
+    async fn due(&self, horizon: Duration) -> Vec<Arc<str>> {
+        let mut query = Query::by(EffectRecord::COLLECTION, "by_due", Vec::new(), EFFECTS_CONCURRENT_MAX);
+        query.range = (Bound::Unbounded, Bound::Included((self.engine.clock().now() + horizon).into()));
+        match self.engine.reader().query::<EffectRecord>(&query).await {
+            Ok(found) => found.into_iter().map(|(id, _)| id).collect(),
+            Err(error) => {
+                tracing::warn!(%error, "effects cannot be looked up");
+                Vec::new()
+            }
+        }
+    }
+
+    fn start(&self, attempt: Attempt) -> BoxFuture<'_, ()> {
+        Box::pin(async move { self.perform(&attempt).await })
+    }
+
+    /// Takes over an effect whose lease has ended (or would within `horizon`), unless somebody else did.
+    fn take_over(&self, id: Arc<str>, horizon: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let attempt = self.edit(&id, move |record, now| {
+                let lapsed = record.due_at <= now + horizon;
+                lapsed.then(|| {
+                    record.due_at = now + LEASE;
+                    record.attempts += 1;
+                    record.attempt()
+                })
+            });
+            if let Some(attempt) = attempt.await {
+                self.perform(&attempt).await;
+            }
+        })
+    }
+
+    async fn perform(&self, attempt: &Attempt) {
+        let Some(effect) = self.effects.iter().find(|effect| effect.kind() == &*attempt.intent.kind) else {
+            tracing::error!(intent = %attempt.intent, "no effect of this kind is registered");
+            return;
+        };
+        let mut call = effect.perform(attempt);
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                outcome = &mut call => break outcome,
+                () = self.engine.clock().sleep(LEASE_RENEWAL) => self.postpone(&attempt.intent, LEASE).await,
+            }
+        };
+        if let Err(Postponed { after, reason }) = outcome {
+            tracing::debug!(intent = %attempt.intent, attempt = attempt.number, reason, "the effect is postponed");
+            self.postpone(&attempt.intent, after).await;
+        }
+    }
+
+    async fn postpone(&self, intent: &Intent, by: Duration) {
+        let id = intent.id();
+        let postponed = self.edit(&id, move |record, now| {
+            record.due_at = now + by;
+            Some(())
+        });
+        postponed.await;
+    }
+
+    /// Changes an open effect's record. If the store does not answer, the lease lapses by itself.
+    async fn edit<R: Send + 'static>(
+        &self,
+        id: &Arc<str>,
+        change: impl Fn(&mut EffectRecord, Timestamp) -> Option<R> + Send + 'static,
+    ) -> Option<R> {
+        let id = Arc::clone(id);
+        let edited = self.engine.writer().execute(Priority::Background, Context::system("effects"), move |unit| {
+            let Some(record) = unit.get::<EffectRecord>(&id) else { return Ok(None) };
+            let mut record = EffectRecord::clone(&record);
+            let answer = change(&mut record, unit.now());
+            if answer.is_some() {
+                unit.put(&id, record);
+            }
+            Ok(answer)
+        });
+        edited.await.unwrap_or_else(|error: writer::Error| {
+            tracing::warn!(%error, "an effect's lease cannot be written");
+            None
+        })
+    }
+}

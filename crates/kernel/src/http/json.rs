@@ -1,0 +1,282 @@
+//! JSON in and out.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use contracts::{Code, Problem};
+use http::HeaderMap;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http_body_util::{BodyExt, LengthLimitError};
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use super::failure::{Failure, field_path, internal, invalid};
+
+/// A JSON body, in a request or in an answer.
+///
+/// A request is refused as 415 if it is not declared as JSON, 413 if it is too large, 400 `malformed-json` if it is none
+/// (or is empty), and 422 with the path of the field if it is not such a `T` or a string in it holds U+0000. Unknown
+/// fields are refused by `T`'s own `#[serde(deny_unknown_fields)]`.
+///
+/// Bodies that change something are better taken by [`Write`], which brings the request's context along.
+///
+/// [`Write`]: super::Write
+#[derive(Clone, Copy, Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        check_content_type(request.headers())?;
+        decode(&read(request.into_body()).await?).map(Self)
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        encode(&self.0)
+    }
+}
+
+/// The body as bytes, of any content type: for signed webhooks. 413 if too large.
+#[derive(Clone, Debug)]
+pub struct RawBody(pub Bytes);
+
+impl<S: Sync> FromRequest<S> for RawBody {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        read(request.into_body()).await.map(Self)
+    }
+}
+
+/// Reads a body whole. The layer has limited it.
+pub(super) async fn read(body: Body) -> Result<Bytes, Failure> {
+    match body.collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if is_too_large(&error) => Err(Code::BodyTooLarge.into()),
+        // The client went away or broke the protocol; nobody may be left to read this.
+        Err(_) => Err(Code::BadRequest.into()),
+    }
+}
+
+fn is_too_large(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|error| error.is::<LengthLimitError>())
+}
+
+/// 415 unless the body is declared as `application/json` or `application/…+json`.
+pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
+    let declared = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let essence = declared.split(';').next().unwrap_or_default().trim();
+    let subtype = match essence.split_once('/') {
+        Some((kind, subtype)) if kind.eq_ignore_ascii_case("application") => subtype,
+        _ => "",
+    };
+    let suffix = subtype.rsplit('+').next().unwrap_or_default();
+    if suffix.eq_ignore_ascii_case("json") {
+        Ok(())
+    } else {
+        Err(Code::UnsupportedMediaType.into())
+    }
+}
+
+/// The value in a body.
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    if body.is_empty() {
+        return Err(Problem::new(Code::MalformedJson)
+            .detail("The body is empty; send JSON.")
+            .into());
+    }
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        // Serde would take a list of the fields' values for a struct.
+        serde_json::from_slice::<IgnoredAny>(body).map_err(|error| refused("", &error))?;
+        return Err(invalid("", "must be a JSON object"));
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut json)
+        .map_err(|error| refused(&error.path().to_string(), error.inner()))?;
+    json.end().map_err(|error| refused("", &error))?;
+    if body.contains(&b'\\') && has_nul_escape(body) {
+        let value = serde_json::from_slice(body).unwrap_or_default();
+        let path = nul_path(&value).unwrap_or_default();
+        return Err(invalid(&path, "must not contain the character U+0000; leave it out"));
+    }
+    Ok(value)
+}
+
+fn refused(path: &str, error: &serde_json::Error) -> Failure {
+    Problem::from_json(&field_path(path, &error.to_string()), error).into()
+}
+
+/// Whether a valid JSON text holds the escape `\u0000`, the only way in which it can hold that character.
+fn has_nul_escape(json: &[u8]) -> bool {
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        if *byte == b'\\' && bytes.next() == Some(&b'u') && bytes.as_slice().starts_with(b"0000") {
+            return true;
+        }
+    }
+    false
+}
+
+/// Where the first string with U+0000 is.
+fn nul_path(value: &serde_json::Value) -> Option<String> {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => text.contains('\0').then(String::new),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(index, item)| Some(format!("[{index}]{}", tail(&nul_path(item)?)))),
+        Value::Object(map) => map.iter().find_map(|(key, item)| {
+            if key.contains('\0') {
+                Some(String::new())
+            } else {
+                Some(format!("{key}{}", tail(&nul_path(item)?)))
+            }
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    }
+}
+
+/// A path behind another one: `.name`, but `[0]` and nothing as they are.
+fn tail(path: &str) -> String {
+    if path.is_empty() || path.starts_with('[') {
+        path.to_owned()
+    } else {
+        format!(".{path}")
+    }
+}
+
+/// An answer with the value as its body.
+pub(super) fn encode<T: Serialize>(value: &T) -> Response {
+    let mut body = BytesMut::with_capacity(512);
+    match serde_json::to_writer(bytes::BufMut::writer(&mut body), value) {
+        Ok(()) => (
+            [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+            body.freeze(),
+        )
+            .into_response(),
+        Err(error) => internal(format!("an answer does not serialise: {error}")).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::post;
+    use insta::assert_snapshot;
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::http::fixture::{App, app};
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Body {
+        #[expect(dead_code, reason = "only read")]
+        name: String,
+        #[serde(default)]
+        #[expect(dead_code, reason = "only read")]
+        lines: Vec<Line>,
+        #[serde(default)]
+        #[expect(dead_code, reason = "only read")]
+        more: serde_json::Value,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Line {
+        #[expect(dead_code, reason = "only read")]
+        quantity: contracts::Quantity,
+        #[serde(default)]
+        #[expect(dead_code, reason = "only read")]
+        email: Option<contracts::Email>,
+    }
+
+    fn echo() -> App {
+        app(Router::new().route("/", post(async |Json(_): Json<Body>| "ok")))
+    }
+
+    async fn refusal(body: &str) -> String {
+        let answer = echo().post("/", &[], body).await;
+        assert_eq!(
+            answer.header("content-type"),
+            "application/problem+json",
+            "{}",
+            answer.body
+        );
+        let problem: Problem = serde_json::from_str(&answer.body).unwrap();
+        let errors: Vec<_> = problem
+            .errors
+            .iter()
+            .map(|error| format!("{}: {}", error.field, error.message))
+            .collect();
+        format!("{} {} [{}]", answer.status, problem.code, errors.join("; "))
+    }
+
+    #[tokio::test]
+    async fn a_problem_reads_so() {
+        let answer = echo().post("/", &[], r#"{"name":"a","price":1}"#).await;
+        assert_snapshot!(answer.shown(), @r#"422 {"type":"/docs/errors#invalid","title":"Invalid request","status":422,"detail":"Correct the fields named in `errors`.","instance":"/#ID","code":"invalid","errors":[{"field":"price","message":"unknown field `price`, expected one of `name`, `lines`, `more`"}]}"#);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_json_is_malformed() {
+        assert_snapshot!(refusal("{").await, @"400 malformed-json []");
+        assert_snapshot!(refusal("{\"name\":\"a\"} x").await, @"400 malformed-json []");
+        assert_snapshot!(refusal("{\"name\":\"a\u{0}\"}").await, @"400 malformed-json []");
+        let empty = echo().post("/", &[("content-type", "application/json")], "").await;
+        assert_snapshot!(empty.shown(), @r#"400 {"type":"/docs/errors#malformed-json","title":"Malformed JSON","status":400,"detail":"The body is empty; send JSON.","instance":"/#ID","code":"malformed-json"}"#);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_names_its_field() {
+        assert_snapshot!(refusal(" [").await, @"400 malformed-json []");
+        assert_snapshot!(refusal(" [\"a\", [], null]").await, @"422 invalid [: must be a JSON object]");
+        assert_snapshot!(refusal("{}").await, @"422 invalid [name: missing field `name`]");
+        assert_snapshot!(refusal(r#"{"name":7}"#).await, @"422 invalid [name: invalid type: integer `7`, expected a string]");
+        assert_snapshot!(refusal(r#"{"name":"a","name":"b"}"#).await, @"422 invalid [name: duplicate field `name`]");
+        assert_snapshot!(refusal(r#"{"name":"a","role":"admin"}"#).await, @"422 invalid [role: unknown field `role`, expected one of `name`, `lines`, `more`]");
+        assert_snapshot!(refusal(r#"{"name":"a","lines":[{"quantity":1},{}]}"#).await, @"422 invalid-quantity [lines[1].quantity: missing field `quantity`]");
+        assert_snapshot!(refusal(r#"{"name":"a","lines":[{"quantity":0}]}"#).await, @"422 invalid-quantity [lines[0].quantity: must be a whole number from 1 to 1000000, without a decimal point]");
+        assert_snapshot!(refusal(r#"{"name":"a","lines":[{"quantity":1,"email":"x"}]}"#).await, @"422 invalid [lines[0].email: must be an e-mail address such as ada@example.com]");
+        assert_snapshot!(refusal(r#"{"name":"a","lines":[{"quantity":1,"price":1}]}"#).await, @"422 invalid [lines[0].price: unknown field `price`, expected `quantity` or `email`]");
+    }
+
+    #[tokio::test]
+    async fn u0000_is_refused_wherever_it_is() {
+        assert_snapshot!(refusal(r#"{"name":"a\u0000"}"#).await, @"422 invalid [name: must not contain the character U+0000; leave it out]");
+        assert_snapshot!(refusal(r#"{"name":"a","more":[1,{"x":["\u0000"]}]}"#).await, @"422 invalid [more[1].x[0]: must not contain the character U+0000; leave it out]");
+        assert_snapshot!(refusal(r#"{"name":"a","more":{"\u0000":1}}"#).await, @"422 invalid [more: must not contain the character U+0000; leave it out]");
+        assert_snapshot!(refusal(r#"{"name":"a\\\u0000"}"#).await, @"422 invalid [name: must not contain the character U+0000; leave it out]");
+        assert_eq!(echo().post("/", &[], r#"{"name":"a\\u0000"}"#).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn only_json_is_taken_as_json() {
+        for (content_type, status) in [
+            ("application/json", 200),
+            ("Application/JSON; charset=utf-8", 200),
+            ("application/merge-patch+json", 200),
+            ("text/plain", 415),
+            ("text/json", 415),
+            ("application/jsonp", 415),
+            ("application/x-www-form-urlencoded", 415),
+            ("json", 415),
+            ("", 415),
+        ] {
+            let request = http::Request::post("/").header(CONTENT_TYPE, content_type);
+            let answer = echo().send(request.body(r#"{"name":"a"}"#.into()).unwrap()).await;
+            assert_eq!(answer.status, status, "{content_type}");
+        }
+        let undeclared = http::Request::post("/").body(r#"{"name":"a"}"#.into()).unwrap();
+        assert_snapshot!(echo().send(undeclared).await.shown(), @r#"415 {"type":"/docs/errors#unsupported-media-type","title":"Unsupported media type","status":415,"detail":"Send `Content-Type: application/json`.","instance":"/#ID","code":"unsupported-media-type"}"#);
+    }
+}

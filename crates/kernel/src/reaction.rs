@@ -1,0 +1,191 @@
+//! Reactions: consumers of other services' events, with their checkpoint in the same commit as their effect.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use contracts::{DecodeError, EventData, PublicEvent, Service};
+use serde::{Deserialize, Serialize};
+
+use crate::bus::{Bus, Group, Message};
+use crate::document::{Collection, Document, Kind};
+use crate::engine::Engine;
+use crate::event::{Epoch, LANES_DEFAULT, Lane, Position};
+use crate::store::StoreError;
+use crate::unit::Unit;
+
+mod batch;
+mod dead_letter;
+mod runner;
+
+pub use dead_letter::{DeadLetter, DeadLetters, LetterError, ParkedStream};
+
+/// Events handled in one commit.
+pub const BATCH_EVENTS_MAX: usize = 256;
+
+/// Where a consumer begins on its very first start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the journal's first event.
+    Beginning,
+    /// With what happens from now on.
+    Now,
+}
+
+/// A consumer: (event, state) → commands.
+pub trait Reaction: Send + Sync + 'static {
+    /// Its name within its service; for ever, since its checkpoints are kept under it.
+    fn name(&self) -> &'static str;
+
+    /// The services whose journals it follows.
+    fn sources(&self) -> &'static [Service];
+
+    /// Where it begins.
+    fn start(&self) -> Start {
+        Start::Beginning
+    }
+
+    /// The event types it wants; the others pass by without being decoded. `None` is all.
+    fn types(&self) -> Option<&'static [&'static str]>;
+
+    /// Carries out what follows from the event. Every refusal of a command is mapped to an event or to "already so";
+    /// what is returned as an error is poison, or waits.
+    fn react(&self, message: &Message, unit: &mut Unit<'_>) -> Result<(), Failed>;
+}
+
+/// Why an event could not be handled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failed {
+    /// It never will be: after some tries it is parked as a dead letter.
+    #[error("{0}")]
+    Poison(String),
+    /// Not yet: the lane waits for it without limit.
+    #[error("waiting: {0}")]
+    Wait(String),
+}
+
+impl From<DecodeError> for Failed {
+    fn from(error: DecodeError) -> Self {
+        Self::Poison(error.to_string())
+    }
+}
+
+impl Message {
+    /// The event as other services know it.
+    pub fn public(&self) -> Result<PublicEvent, DecodeError> {
+        PublicEvent::decode(&self.event.event_type, self.event.meta.schema, self.event.data.get())
+    }
+}
+
+/// How far a consumer has come in one lane of one source.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Checkpoint {
+    pub(crate) epoch: Epoch,
+    pub(crate) position: Position,
+    /// Events handled or passed by; with the two below, every event of the lane since the consumer's start.
+    pub(crate) applied: u64,
+    /// Events in dead letters now.
+    pub(crate) parked: u64,
+    /// Dead letters that a named actor discarded.
+    pub(crate) discarded: u64,
+}
+
+impl Document for Checkpoint {
+    const COLLECTION: &'static Collection =
+        &Collection { name: "checkpoints", kind: Kind::Record, columns: &[], indexes: &[] };
+}
+
+/// The id of a checkpoint.
+pub(crate) fn checkpoint_id(group: &Group, lane: Lane) -> String {
+    format!("{}/{}/{}", group.consumer, group.source, lane.0)
+}
+
+/// The consumers of a service, running.
+#[derive(Clone)]
+pub struct Consumers {
+    engine: Engine,
+    reactions: Arc<Vec<Arc<dyn Reaction>>>,
+    progress: Arc<BTreeMap<Group, Arc<Progress>>>,
+}
+
+impl std::fmt::Debug for Consumers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consumers").field("progress", &self.progress).finish_non_exhaustive()
+    }
+}
+
+impl Consumers {
+    /// The groups of a service's reactions, for [`Bus::declare`].
+    pub fn groups(service: Service, reactions: &[Arc<dyn Reaction>]) -> Vec<Group> {
+        let groups = reactions.iter().flat_map(|reaction| {
+            reaction.sources().iter().map(|&source| Group { service, consumer: reaction.name(), source })
+        });
+        groups.collect()
+    }
+
+    /// Starts a runner for each group, until the engine stops.
+    #[must_use]
+    pub fn start(engine: &Engine, bus: &Arc<dyn Bus>, reactions: Vec<Arc<dyn Reaction>>) -> Self {
+        let mut progress = BTreeMap::new();
+        for reaction in &reactions {
+            for group in Self::groups(engine.service(), std::slice::from_ref(reaction)) {
+                let runner = runner::Runner::new(engine.clone(), Arc::clone(bus), Arc::clone(reaction), group.clone());
+                progress.insert(group, runner.progress());
+                engine.spawn(|stop| runner.run(stop));
+            }
+        }
+        Self { engine: engine.clone(), reactions: Arc::new(reactions), progress: Arc::new(progress) }
+    }
+
+    /// Whether what is fed from `source` is known to be behind it.
+    #[must_use]
+    pub fn is_behind(&self, source: Service) -> bool {
+        self.progress.iter().any(|(group, progress)| group.source == source && progress.is_behind())
+    }
+
+    /// How each consumer is doing.
+    pub fn progress(&self) -> impl Iterator<Item = (&Group, &Progress)> {
+        self.progress.iter().map(|(group, progress)| (group, progress.as_ref()))
+    }
+
+    /// How far a consumer has come in each lane.
+    pub async fn positions(&self, group: &Group) -> Result<Vec<Position>, StoreError> {
+        let ids = (0..LANES_DEFAULT).map(|lane| checkpoint_id(group, Lane(lane)));
+        let checkpoints = self.engine.reader().get_many::<Checkpoint>(ids).await?;
+        Ok(checkpoints.into_iter().map(|it| it.map_or(Position::START, |it| it.position)).collect())
+    }
+
+    /// The service's dead letters.
+    #[must_use]
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::new(self.engine.clone(), Arc::clone(&self.reactions))
+    }
+}
+
+/// How a consumer is doing, for readiness reports, metrics and "catching up".
+#[derive(Debug, Default)]
+pub struct Progress {
+    handled: AtomicU64,
+    lanes_held: AtomicU64,
+    catching_up: AtomicBool,
+}
+
+impl Progress {
+    /// Whether it is known not to have seen everything.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.catching_up.load(Ordering::Relaxed) || self.lanes_held() > 0
+    }
+
+    /// Lanes that wait for a retry, a missing message or an operator.
+    #[must_use]
+    pub fn lanes_held(&self) -> u64 {
+        self.lanes_held.load(Ordering::Relaxed)
+    }
+
+    /// Events handled since the process started.
+    #[must_use]
+    pub fn handled(&self) -> u64 {
+        self.handled.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,194 @@
+//! What happens to a batch of messages inside one commit.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::bus::{Group, Message};
+use crate::context::Context;
+use crate::event::{Lane, Position};
+use crate::overlay::Fault;
+use crate::reaction::dead_letter::{self, ParkedStream};
+use crate::reaction::{Checkpoint, Failed, Reaction, checkpoint_id};
+use crate::unit::Unit;
+use crate::writer::panic_message;
+
+/// Why a lane cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The reaction failed.
+    Failed(Failed),
+    /// The message before this one has not come.
+    Gap { expected: Position, prev: Position },
+    /// The journal is not the one that the checkpoint was made for.
+    OtherEpoch,
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Failed(failed) => failed.fmt(f),
+            Self::Gap { expected, prev } => write!(
+                f,
+                "a message is missing: the last one handled is {expected}, this one follows {prev}; it is waited for, \
+                 and `tradewind republish` sends it again"
+            ),
+            Self::OtherEpoch => f.write_str(
+                "the source's journal was restored from a backup, so positions mean something else now; compare the two \
+                 and reset this consumer, or restore this service from the same backup",
+            ),
+        }
+    }
+}
+
+/// A message at which a lane stopped.
+#[derive(Clone, Debug)]
+pub(crate) struct Stop {
+    pub(crate) position: Position,
+    pub(crate) cause: Cause,
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    /// How far each lane came.
+    pub(crate) reached: BTreeMap<Lane, Position>,
+    pub(crate) stops: BTreeMap<Lane, Stop>,
+    pub(crate) handled: u64,
+}
+
+/// What to do with a message that has failed for long enough.
+#[derive(Clone, Debug)]
+pub(crate) enum Park {
+    /// Try once more.
+    IfItFails,
+    /// Its commit is refused: do not try.
+    Always(Arc<str>),
+}
+
+/// A batch of one group's messages.
+pub(crate) struct Delivered {
+    pub(crate) group: Group,
+    pub(crate) reaction: Arc<dyn Reaction>,
+    pub(crate) messages: Arc<[Message]>,
+    pub(crate) park: BTreeMap<(Lane, Position), Park>,
+}
+
+impl Delivered {
+    /// Handles every message that is next in its lane; a lane stops at its first failure, the others go on. Behind a gap
+    /// the lane is still looked through, since what is missing may come later. Effects, dead letters and checkpoints are
+    /// in the unit's one commit.
+    pub(crate) fn handle(&self, unit: &mut Unit<'_>) -> Report {
+        let mut report = Report::default();
+        let mut checkpoints: BTreeMap<Lane, Checkpoint> = BTreeMap::new();
+        unit.load::<Checkpoint>(self.messages.iter().map(|message| checkpoint_id(&self.group, message.event.lane)));
+        for message in self.messages.iter() {
+            let (lane, position) = (message.event.lane, message.event.position);
+            if report.stops.get(&lane).is_some_and(|stop| !matches!(stop.cause, Cause::Gap { .. })) {
+                continue;
+            }
+            let checkpoint = checkpoints.entry(lane).or_insert_with(|| {
+                let stored = unit.get::<Checkpoint>(checkpoint_id(&self.group, lane));
+                stored.map_or_else(|| Checkpoint { epoch: message.epoch, ..Checkpoint::default() }, |it| Checkpoint::clone(&it))
+            });
+            match self.advance(unit, checkpoint, message) {
+                Ok(Handled::Before) => {}
+                Ok(Handled::Now) => report.handled += 1,
+                Err(cause @ Cause::Gap { .. }) => {
+                    report.stops.entry(lane).or_insert(Stop { position, cause });
+                    continue;
+                }
+                Err(cause) => {
+                    report.stops.insert(lane, Stop { position, cause });
+                    continue;
+                }
+            }
+            report.stops.remove(&lane);
+            report.reached.insert(lane, checkpoint.position);
+        }
+        for (lane, checkpoint) in checkpoints {
+            let id = checkpoint_id(&self.group, lane);
+            if unit.get::<Checkpoint>(&id).is_none_or(|stored| stored.position != checkpoint.position) {
+                unit.put(&id, checkpoint);
+            }
+        }
+        report
+    }
+
+    fn advance(&self, unit: &mut Unit<'_>, checkpoint: &mut Checkpoint, message: &Message) -> Result<Handled, Cause> {
+        let event = &message.event;
+        if checkpoint.epoch != message.epoch {
+            return Err(Cause::OtherEpoch);
+        }
+        if event.position <= checkpoint.position {
+            return Ok(Handled::Before);
+        }
+        if event.prev != checkpoint.position {
+            return Err(Cause::Gap { expected: checkpoint.position, prev: event.prev });
+        }
+        let behind = checkpoint.parked > 0
+            && unit.get::<ParkedStream>(dead_letter::stream_key(&self.group, &event.stream)).is_some();
+        let park = self.park.get(&(event.lane, event.position));
+        let failure = match (behind, park) {
+            (true, _) => Some("it waits behind an earlier event of its stream".to_owned()),
+            (false, Some(Park::Always(reason))) => Some(reason.to_string()),
+            (false, park) => match self.attempt(unit, message) {
+                Ok(()) => None,
+                Err(Failed::Poison(reason)) if park.is_some() => Some(reason),
+                Err(failed) => return Err(Cause::Failed(failed)),
+            },
+        };
+        match failure {
+            None => checkpoint.applied += 1,
+            Some(reason) => {
+                dead_letter::park(unit, &self.group, message, reason);
+                checkpoint.parked += 1;
+            }
+        }
+        checkpoint.position = event.position;
+        Ok(Handled::Now)
+    }
+
+    fn attempt(&self, unit: &mut Unit<'_>, message: &Message) -> Result<(), Failed> {
+        attempt(self.reaction.as_ref(), &self.group, unit, message)
+    }
+}
+
+enum Handled {
+    Before,
+    Now,
+}
+
+/// Lets the reaction handle one message; a failure or a panic leaves no trace in the unit.
+pub(crate) fn attempt(
+    reaction: &dyn Reaction,
+    group: &Group,
+    unit: &mut Unit<'_>,
+    message: &Message,
+) -> Result<(), Failed> {
+    let event = &message.event;
+    if reaction.types().is_some_and(|types| !types.contains(&&*event.event_type)) {
+        return Ok(());
+    }
+    let origin = Context {
+        actor: format!("service:{}", group.service).into(),
+        correlation: Arc::clone(&event.meta.correlation),
+        causation: Some(event.id),
+        trace: event.meta.trace.clone(),
+        claim: None,
+    };
+    let (savepoint, missing) = (unit.savepoint(), unit.missing());
+    let reacted = catch_unwind(AssertUnwindSafe(|| reaction.react(message, &mut unit.within(&origin))));
+    let result = match (reacted, unit.take_fault()) {
+        // It failed for want of what is not loaded yet, and so did nothing. The messages behind it may ask for theirs.
+        _ if unit.missing() > missing => Ok(()),
+        (Err(panic), _) => Err(Failed::Poison(format!("panicked: {}", panic_message(panic.as_ref())))),
+        (_, Some(Fault::EventTooLarge { bytes })) => Err(Failed::Poison(format!("made an event of {bytes} bytes"))),
+        (_, Some(Fault::Corrupt(what))) => Err(Failed::Poison(format!("stored data is not as expected: {what}"))),
+        (Ok(result), None) => result,
+    };
+    if result.is_err() {
+        unit.roll_back(savepoint);
+    }
+    result
+}

@@ -1,0 +1,249 @@
+//! Runs one consumer group: receives, handles in batches through the writer, acknowledges, holds lanes that cannot go on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::{Bus, BusError, Group, Message, SourceHead, Subscription};
+use crate::context::Context;
+use crate::effect::backoff;
+use crate::engine::Engine;
+use crate::event::{LANES_DEFAULT, Lane, Position};
+use crate::reaction::batch::{Cause, Delivered, Park, Report, Stop};
+use crate::reaction::{BATCH_EVENTS_MAX, Checkpoint, Failed, Progress, Reaction, Start, checkpoint_id};
+use crate::store::StoreError;
+use crate::writer::{self, Priority};
+
+/// How long a poison event holds its lane before it is parked.
+const POISON_HELD_MAX: Duration = Duration::from_secs(2);
+/// The longest pause before a lane that waits is tried again.
+const HELD_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// A consumer that is handed nothing for so long has seen everything there is.
+const CAUGHT_UP_AFTER: Duration = Duration::from_secs(1);
+
+/// Why the runner must begin again from its checkpoints.
+#[derive(Debug, thiserror::Error)]
+enum Interrupted {
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Writer(#[from] writer::Error),
+    #[error(
+        "lane {} was handled up to {checkpoint}, beyond the source's last position {head}: the source was restored from \
+         an older backup; restore this service from the same backup, or reset this consumer", lane.0
+    )]
+    BeyondHead { lane: Lane, checkpoint: Position, head: Position },
+}
+
+/// A lane that cannot go on.
+struct Hold {
+    position: Position,
+    since: Duration,
+    attempts: u32,
+    retry_at: Duration,
+    cause: Cause,
+    /// Set when the retry is under way: messages of the lane are let through again.
+    released: bool,
+}
+
+impl Hold {
+    /// Whether messages of the lane are left aside. Behind a gap they are not: the one that is missing may be among them.
+    fn is_closed(&self) -> bool {
+        !self.released && !matches!(self.cause, Cause::Gap { .. })
+    }
+}
+
+pub(crate) struct Runner {
+    engine: Engine,
+    bus: Arc<dyn Bus>,
+    reaction: Arc<dyn Reaction>,
+    group: Group,
+    progress: Arc<Progress>,
+    holds: BTreeMap<Lane, Hold>,
+    reached: Vec<Position>,
+}
+
+impl Runner {
+    pub(crate) fn new(engine: Engine, bus: Arc<dyn Bus>, reaction: Arc<dyn Reaction>, group: Group) -> Self {
+        let progress = Arc::new(Progress::default());
+        progress.catching_up.store(true, Ordering::Relaxed);
+        Self { engine, bus, reaction, group, progress, holds: BTreeMap::new(), reached: Vec::new() }
+    }
+
+    pub(crate) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Consumes until told to stop. An unavailable bus or store is waited for without limit.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut failures = 0;
+        loop {
+            let handled_before = self.progress.handled();
+            let consumed = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                consumed = self.consume() => consumed,
+            };
+            let Err(error) = consumed;
+            if matches!(error, Interrupted::Writer(writer::Error::ShuttingDown)) {
+                return;
+            }
+            failures = if self.progress.handled() > handled_before { 1 } else { failures + 1 };
+            self.progress.catching_up.store(true, Ordering::Relaxed);
+            tracing::warn!(group = %self.group, %error, failures, "a consumer was interrupted; it goes on by itself");
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = self.engine.clock().sleep(backoff(failures).min(HELD_PAUSE_MAX)) => {}
+            }
+        }
+    }
+
+    async fn consume(&mut self) -> Result<std::convert::Infallible, Interrupted> {
+        self.holds.clear();
+        let mut subscription = self.subscribe().await?;
+        loop {
+            let retry_in = self.holds.values().filter(|hold| !hold.released).map(|hold| hold.retry_at).min();
+            let retry_in = retry_in.map(|at| at.saturating_sub(self.engine.clock().monotonic()));
+            let catching_up = self.progress.catching_up.load(Ordering::Relaxed);
+            let messages = tokio::select! {
+                biased;
+                () = self.engine.clock().sleep(retry_in.unwrap_or_default()), if retry_in.is_some() => {
+                    self.release(subscription.as_mut()).await?;
+                    continue;
+                }
+                messages = subscription.receive(BATCH_EVENTS_MAX) => messages?,
+                () = self.engine.clock().sleep(CAUGHT_UP_AFTER), if catching_up => {
+                    self.progress.catching_up.store(false, Ordering::Relaxed);
+                    continue;
+                }
+            };
+            self.progress.catching_up.store(messages.len() == BATCH_EVENTS_MAX, Ordering::Relaxed);
+            let held = |lane| self.holds.get(&lane).is_some_and(Hold::is_closed);
+            let open: Arc<[Message]> = messages.into_iter().filter(|message| !held(message.event.lane)).collect();
+            if !open.is_empty() {
+                self.handle(subscription.as_mut(), open).await?;
+            }
+        }
+    }
+
+    /// Subscribes from the checkpoints; on the very first start, makes them.
+    async fn subscribe(&mut self) -> Result<Box<dyn Subscription>, Interrupted> {
+        let ids: Vec<String> = (0..LANES_DEFAULT).map(|lane| checkpoint_id(&self.group, Lane(lane))).collect();
+        let stored = self.engine.reader().get_many::<Checkpoint>(&ids).await?;
+        let first_start = stored.iter().all(Option::is_none);
+        self.reached = stored.iter().map(|it| it.as_ref().map_or(Position::START, |it| it.position)).collect();
+        let mut subscription = self.bus.subscribe(&self.group, self.reached.clone()).await?;
+        let Some(head) = subscription.head().await else { return Ok(subscription) };
+        if first_start && self.reaction.start() == Start::Now {
+            self.begin_at(ids, head.clone()).await?;
+            self.reached = head.lanes;
+            return Ok(self.bus.subscribe(&self.group, self.reached.clone()).await?);
+        }
+        for (lane, (&checkpoint, &head)) in (0..).map(Lane).zip(self.reached.iter().zip(&head.lanes)) {
+            if checkpoint > head {
+                return Err(Interrupted::BeyondHead { lane, checkpoint, head });
+            }
+        }
+        Ok(subscription)
+    }
+
+    async fn begin_at(&self, ids: Vec<String>, SourceHead { epoch, lanes }: SourceHead) -> Result<(), Interrupted> {
+        let begun = self.engine.writer().execute(Priority::Background, Context::system("start"), move |unit| {
+            unit.load::<Checkpoint>(&ids);
+            for (id, &position) in ids.iter().zip(&lanes) {
+                if unit.get::<Checkpoint>(id).is_none() {
+                    unit.put(id, Checkpoint { epoch, position, ..Checkpoint::default() });
+                }
+            }
+            Ok::<(), writer::Error>(())
+        });
+        Ok(begun.await?)
+    }
+
+    async fn handle(&mut self, subscription: &mut dyn Subscription, messages: Arc<[Message]>) -> Result<(), Interrupted> {
+        let report = match self.commit(Arc::clone(&messages), BTreeMap::new()).await {
+            // Something in the batch cannot be committed: one by one, the culprit stands alone.
+            Err(writer::Error::Content(_)) if messages.len() > 1 => {
+                for message in messages.iter() {
+                    Box::pin(self.handle(subscription, Arc::new([message.clone()]))).await?;
+                }
+                return Ok(());
+            }
+            Err(writer::Error::Content(reason)) => {
+                let (lane, position) = (messages[0].event.lane, messages[0].event.position);
+                let park = BTreeMap::from([((lane, position), Park::Always(reason))]);
+                self.commit(messages, park).await?
+            }
+            report => report?,
+        };
+        self.progress.handled.fetch_add(report.handled, Ordering::Relaxed);
+        for (&lane, &position) in &report.reached {
+            self.reached[lane.index()] = position;
+            if self.holds.get(&lane).is_some_and(|hold| hold.position <= position) {
+                self.holds.remove(&lane);
+            }
+            subscription.acknowledge(lane, position).await?;
+        }
+        for (lane, stop) in report.stops {
+            self.hold(lane, stop);
+        }
+        self.progress.lanes_held.store(self.holds.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn commit(
+        &self,
+        messages: Arc<[Message]>,
+        mut park: BTreeMap<(Lane, Position), Park>,
+    ) -> Result<Report, writer::Error> {
+        let now = self.engine.clock().monotonic();
+        for (&lane, hold) in &self.holds {
+            let poison = matches!(hold.cause, Cause::Failed(Failed::Poison(_)));
+            if poison && now.saturating_sub(hold.since) >= POISON_HELD_MAX {
+                park.entry((lane, hold.position)).or_insert(Park::IfItFails);
+            }
+        }
+        let (group, reaction) = (self.group.clone(), Arc::clone(&self.reaction));
+        let delivered = Delivered { group, reaction, messages, park };
+        let context = Context::system("reaction");
+        self.engine.writer().execute(Priority::Background, context, move |unit| Ok(delivered.handle(unit))).await
+    }
+
+    fn hold(&mut self, lane: Lane, Stop { position, cause }: Stop) {
+        let now = self.engine.clock().monotonic();
+        let fresh = Hold { position, since: now, attempts: 0, retry_at: now, cause: cause.clone(), released: false };
+        let hold = self.holds.entry(lane).or_insert(fresh);
+        if hold.position != position {
+            (hold.position, hold.since, hold.attempts) = (position, now, 0);
+        }
+        hold.attempts += 1;
+        hold.cause = cause;
+        hold.released = false;
+        let longest = match hold.cause {
+            Cause::Failed(Failed::Poison(_)) => (hold.since + POISON_HELD_MAX).saturating_sub(now),
+            _ => HELD_PAUSE_MAX,
+        };
+        hold.retry_at = now + backoff(hold.attempts).min(longest);
+        if hold.attempts == 1 {
+            tracing::warn!(group = %self.group, lane = lane.0, %position, cause = %hold.cause, "a lane is held");
+        }
+    }
+
+    /// Asks for the messages of held lanes again whose pause is over.
+    async fn release(&mut self, subscription: &mut dyn Subscription) -> Result<(), BusError> {
+        let now = self.engine.clock().monotonic();
+        for (&lane, hold) in &mut self.holds {
+            if !hold.released && hold.retry_at <= now {
+                hold.released = true;
+                subscription.rewind(lane, self.reached[lane.index()]).await?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! The relay: tails a journal, publishes, waits for the broker's acknowledgement, then advances its cursor. The journal
+//! is the outbox.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::{Bus, Message};
+use crate::context::Context;
+use crate::document::{Collection, Document, Kind};
+use crate::effect::backoff;
+use crate::engine::Engine;
+use crate::event::{Epoch, Position};
+use crate::writer::{self, Priority};
+
+/// Events published before the cursor is written.
+const BATCH: usize = 512;
+/// How often a journal without news is looked at, should a notification have been missed.
+const POLL: Duration = Duration::from_secs(1);
+const CURSOR: &str = "bus";
+
+/// How far the journal has been published. Written with an expected version, which fences a second relay off: the
+/// slower of the two only publishes twice.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RelayCursor {
+    epoch: Epoch,
+    position: Position,
+}
+
+impl Document for RelayCursor {
+    const COLLECTION: &'static Collection =
+        &Collection { name: "relay_cursors", kind: Kind::Record, columns: &[], indexes: &[] };
+}
+
+/// Publishes the service's journal until told to stop. An unreachable broker is waited for without limit; meanwhile
+/// the journal keeps everything, and nothing gathers in memory.
+pub async fn run(engine: Engine, bus: Arc<dyn Bus>, stop: CancellationToken) {
+    let mut failures = 0;
+    let mut head = engine.head();
+    while !stop.is_cancelled() {
+        head.mark_unchanged();
+        let pause = match publish_some(&engine, bus.as_ref()).await {
+            Ok(0) => {
+                failures = 0;
+                POLL
+            }
+            Ok(_) => {
+                failures = 0;
+                continue;
+            }
+            Err(error) => {
+                failures += 1;
+                tracing::warn!(error, failures, "the journal cannot be published");
+                backoff(failures)
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            _ = head.changed(), if failures == 0 => {}
+            () = engine.clock().sleep(pause) => {}
+        }
+    }
+}
+
+/// Publishes the next batch and moves the cursor behind it.
+async fn publish_some(engine: &Engine, bus: &dyn Bus) -> Result<usize, String> {
+    let cursor = engine.reader().get::<RelayCursor>(CURSOR).await.map_err(|error| error.to_string())?;
+    let cursor = cursor.map(|cursor| RelayCursor::clone(&cursor)).unwrap_or_default();
+    let tail = engine.reader().store().tail(cursor.position, BATCH).await.map_err(|error| error.to_string())?;
+    let epoch = tail.head.epoch;
+    if cursor.position > tail.head.position || (cursor.position > Position::START && cursor.epoch != epoch) {
+        return Err(format!(
+            "published up to {} of another life of this journal (it was restored from a backup); \
+             `tradewind republish` says from where to go on",
+            cursor.position
+        ));
+    }
+    let Some(last) = tail.events.last().map(|event| event.position) else { return Ok(0) };
+    let count = tail.events.len();
+    let messages = tail.events.into_iter().map(|event| Message { source: engine.service(), epoch, event: Arc::new(event) });
+    bus.publish(messages.collect()).await.map_err(|error| error.to_string())?;
+    let moved = engine.writer().execute(Priority::Background, Context::system("relay"), move |unit| {
+        let now = unit.get::<RelayCursor>(CURSOR).map(|cursor| RelayCursor::clone(&cursor)).unwrap_or_default();
+        if now.position == cursor.position {
+            unit.put(CURSOR, RelayCursor { epoch, position: last });
+        }
+        Ok::<(), writer::Error>(())
+    });
+    moved.await.map_err(|error| error.to_string())?;
+    Ok(count)
+}
+
+/// Sets the cursor back (or forward), so that the journal is published again from after `position`.
+pub async fn republish(engine: &Engine, position: Position) -> Result<(), writer::Error> {
+    let head = engine.reader().store().tail(Position::START, 0).await;
+    let epoch = head.map_err(|error| writer::Error::Unavailable(error.reason.into()))?.head.epoch;
+    let set = engine.writer().execute(Priority::Background, Context::system("republish"), move |unit| {
+        unit.put(CURSOR, RelayCursor { epoch, position });
+        Ok(())
+    });
+    set.await
+}

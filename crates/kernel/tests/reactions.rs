@@ -1,0 +1,403 @@
+//! What consumers owe: order, exactly one effect, nothing lost or dropped in silence, whatever the bus does.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use contracts::{DeadLetterId, DecodeError, EventData, EventKind, Service};
+use kernel::aggregate::{Occurrence, Projected};
+use kernel::bus::{Bus, Message};
+use kernel::clock::{Ids, ManualClock};
+use kernel::context::Context;
+use kernel::document::{Collection, Document, Kind};
+use kernel::embedded::{EmbeddedBus, Journal};
+use kernel::engine::{Engine, Parts, schema};
+use kernel::event::{Position, StreamId};
+use kernel::http::Paging;
+use kernel::memory::MemoryStore;
+use kernel::memory::bus::MemoryBus;
+use kernel::reaction::{Consumers, Failed, LetterError, Reaction, Start};
+use kernel::store::Store;
+use kernel::unit::{Unit, Views};
+use kernel::writer::{self, Priority};
+use kernel::relay;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use testkit::faults::{Delivery, Fault, FaultyStore, LossyBus};
+use tokio_util::sync::CancellationToken;
+
+const STREAMS: u64 = 20;
+
+/// Something that happens in the source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Happened {
+    number: u64,
+}
+
+impl EventData for Happened {
+    const TYPES: &'static [EventKind] = &[EventKind { name: "thing.happened", schema: 1, public: true }];
+
+    fn kind(&self) -> EventKind {
+        Self::TYPES[0]
+    }
+
+    fn encode(&self) -> Result<Box<RawValue>, serde_json::Error> {
+        serde_json::value::to_raw_value(self)
+    }
+
+    fn decode(_: &str, _: u16, data: &str) -> Result<Self, DecodeError> {
+        Ok(serde_json::from_str(data).expect("the test's own data"))
+    }
+}
+
+impl Projected for Happened {
+    fn project(&self, _: &Occurrence<'_>, _: &mut Views<'_>) {}
+}
+
+/// The versions of a stream that the consumer saw, in order.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Seen {
+    versions: Vec<u64>,
+}
+
+impl Document for Seen {
+    const COLLECTION: &'static Collection =
+        &Collection { name: "seen", kind: Kind::Replica { consumer: "witness" }, columns: &[], indexes: &[] };
+}
+
+/// Notes what it sees; trips over version 2 of the stream `bad` as told.
+#[derive(Clone, Default)]
+struct Witness {
+    trips: Arc<AtomicBool>,
+    panics: bool,
+    waits: Arc<AtomicBool>,
+    from_now: bool,
+}
+
+impl Reaction for Witness {
+    fn name(&self) -> &'static str {
+        "witness"
+    }
+
+    fn sources(&self) -> &'static [Service] {
+        &[Service::Catalog]
+    }
+
+    fn start(&self) -> Start {
+        if self.from_now { Start::Now } else { Start::Beginning }
+    }
+
+    fn types(&self) -> Option<&'static [&'static str]> {
+        None
+    }
+
+    fn react(&self, message: &Message, unit: &mut Unit<'_>) -> Result<(), Failed> {
+        let event = &message.event;
+        let mut seen = unit.get::<Seen>(&event.stream).map(|seen| Seen::clone(&seen)).unwrap_or_default();
+        seen.versions.push(event.version);
+        unit.put(&event.stream, seen);
+        let stumbles = event.stream.as_str() == "bad" && event.version == 2;
+        if stumbles && self.waits.load(Ordering::Relaxed) {
+            return Err(Failed::Wait("for something".to_owned()));
+        }
+        if stumbles && self.trips.load(Ordering::Relaxed) {
+            assert!(!self.panics, "told to panic");
+            return Err(Failed::Poison("told to fail".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+static SEEDS: AtomicU64 = AtomicU64::new(1);
+
+fn store(epoch: u128) -> Arc<dyn Store> {
+    Arc::new(MemoryStore::new(schema(&[Seen::COLLECTION]), uuid::Uuid::from_u128(epoch)))
+}
+
+async fn engine(service: Service, store: Arc<dyn Store>) -> Engine {
+    let clock = Arc::new(ManualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
+    let ids = Arc::new(Ids::from_seed(SEEDS.fetch_add(1, Ordering::Relaxed)));
+    Engine::start(service, Parts { store, shared: false, clock, ids }).await.unwrap()
+}
+
+/// A source whose journal is relayed to a broker.
+struct Source {
+    engine: Engine,
+    bus: MemoryBus,
+    stop: CancellationToken,
+}
+
+impl Source {
+    async fn new() -> Self {
+        let source = Self { engine: engine(Service::Catalog, store(1)).await, bus: MemoryBus::default(), stop: CancellationToken::new() };
+        tokio::spawn(relay::run(source.engine.clone(), Arc::new(source.bus.clone()), source.stop.clone()));
+        source
+    }
+
+    fn bus(&self) -> Arc<dyn Bus> {
+        Arc::new(self.bus.clone())
+    }
+}
+
+/// The `version`th event of a stream happens.
+async fn happen(engine: &Engine, stream: &str, version: u64) {
+    let stream = StreamId::new(stream);
+    let happened = engine.writer().execute(Priority::Background, Context::system("test"), move |unit| {
+        unit.append(stream.clone(), version, Happened { number: version });
+        Ok::<(), writer::Error>(())
+    });
+    happened.await.unwrap();
+}
+
+async fn happen_much(engine: &Engine, versions: std::ops::RangeInclusive<u64>) {
+    for version in versions {
+        for stream in 0..STREAMS {
+            happen(engine, &format!("s{stream}"), version).await;
+        }
+    }
+}
+
+async fn seen(engine: &Engine, stream: &str) -> Vec<u64> {
+    engine.reader().get::<Seen>(stream).await.unwrap().map(|seen| seen.versions.clone()).unwrap_or_default()
+}
+
+/// Waits until a stream was seen up to a version; fails after ten minutes of its own time.
+async fn until_seen(engine: &Engine, stream: &str, version: u64) {
+    for _ in 0..6000 {
+        if seen(engine, stream).await.last().is_some_and(|last| *last >= version) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{stream} was seen up to {:?}, not {version}", seen(engine, stream).await);
+}
+
+async fn assert_all_seen_once(engine: &Engine, last: u64) {
+    for stream in 0..STREAMS {
+        until_seen(engine, &format!("s{stream}"), last).await;
+        assert_eq!(seen(engine, &format!("s{stream}")).await, (1..=last).collect::<Vec<_>>(), "stream {stream}");
+    }
+}
+
+fn witness(engine: &Engine, bus: &Arc<dyn Bus>, witness: Witness) -> Consumers {
+    Consumers::start(engine, bus, vec![Arc::new(witness)])
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_event_has_its_effect_once_and_in_order_when_messages_are_lost_and_doubled() {
+    let source = Source::new().await;
+    let fates: Mutex<BTreeMap<u64, u32>> = Mutex::default();
+    let bus: Arc<dyn Bus> = Arc::new(LossyBus::new(source.bus(), move |message| {
+        let mut fates = fates.lock().unwrap();
+        let tries = fates.entry(message.event.position.0).or_default();
+        *tries += 1;
+        match message.event.position.0 {
+            position if position % 7 == 0 && *tries < 3 => Delivery::Lost,
+            position if position % 5 == 0 => Delivery::Twice,
+            _ => Delivery::Once,
+        }
+    }));
+    let target = engine(Service::Inventory, store(2)).await;
+    let _consumers = witness(&target, &bus, Witness::default());
+    happen_much(&source.engine, 1..=10).await;
+    assert_all_seen_once(&target, 10).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_of_the_consumer_loses_and_doubles_nothing() {
+    let source = Source::new().await;
+    let target_store = store(2);
+    for round in 0..5 {
+        let target = engine(Service::Inventory, Arc::clone(&target_store)).await;
+        let _consumers = witness(&target, &source.bus(), Witness::default());
+        happen_much(&source.engine, round * 3 + 1..=round * 3 + 3).await;
+        target.stop().await;
+    }
+    let target = engine(Service::Inventory, target_store).await;
+    let _consumers = witness(&target, &source.bus(), Witness::default());
+    assert_all_seen_once(&target, 15).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wiped_broker_is_seen_as_a_gap_and_healed_by_republishing() {
+    let source = Source::new().await;
+    let target = engine(Service::Inventory, store(2)).await;
+    let consumers = witness(&target, &source.bus(), Witness::default());
+    happen_much(&source.engine, 1..=2).await;
+    assert_all_seen_once(&target, 2).await;
+    target.stop().await;
+    happen_much(&source.engine, 3..=4).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    source.bus.wipe();
+    let target = engine(Service::Inventory, Arc::clone(target.reader().store())).await;
+    drop(consumers);
+    let consumers = witness(&target, &source.bus(), Witness::default());
+    happen_much(&source.engine, 5..=5).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(consumers.is_behind(Service::Catalog), "the gap is reported");
+    assert_eq!(seen(&target, "s0").await, [1, 2], "and nothing behind it is taken");
+    relay::republish(&source.engine, Position::START).await.unwrap();
+    assert_all_seen_once(&target, 5).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn poison_parks_its_own_stream_and_the_others_go_on() {
+    for panics in [false, true] {
+        let source = Source::new().await;
+        let target = engine(Service::Inventory, store(2)).await;
+        let trips = Arc::new(AtomicBool::new(true));
+        let consumers = witness(&target, &source.bus(), Witness { trips: Arc::clone(&trips), panics, ..Witness::default() });
+        for version in 1..=4 {
+            happen(&source.engine, "bad", version).await;
+        }
+        happen_much(&source.engine, 1..=3).await;
+        assert_all_seen_once(&target, 3).await;
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(seen(&target, "bad").await, [1]);
+        let letters = consumers.dead_letters().list(&Paging::default()).await.unwrap().data;
+        assert_eq!(letters.len(), 3, "the event itself and the two that follow it");
+        assert_eq!(letters.iter().filter(|letter| letter.behind == Some(letters[0].id)).count(), 2);
+        let admin = Context { actor: "usr_admin".into(), ..Context::system("test") };
+        let behind = consumers.dead_letters().retry(letters[1].id, admin.clone()).await;
+        assert!(matches!(behind, Err(LetterError::Behind { first }) if first == letters[0].id), "{behind:?}");
+        let still = consumers.dead_letters().retry(letters[0].id, admin.clone()).await;
+        assert!(matches!(still, Err(LetterError::StillFails(_))), "{still:?}");
+        trips.store(false, Ordering::Relaxed);
+        assert_eq!(consumers.dead_letters().retry(letters[0].id, admin).await.unwrap(), 3);
+        assert_eq!(seen(&target, "bad").await, [1, 2, 3, 4]);
+        happen(&source.engine, "bad", 5).await;
+        until_seen(&target, "bad", 5).await;
+        assert!(consumers.dead_letters().list(&Paging::default()).await.unwrap().data.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_discarded_letter_is_given_up_in_somebodys_name_and_the_rest_can_go_on() {
+    let source = Source::new().await;
+    let target = engine(Service::Inventory, store(2)).await;
+    let trips = Arc::new(AtomicBool::new(true));
+    let consumers = witness(&target, &source.bus(), Witness { trips, ..Witness::default() });
+    for version in 1..=3 {
+        happen(&source.engine, "bad", version).await;
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let letters = consumers.dead_letters();
+    let ids: Vec<DeadLetterId> =
+        letters.list(&Paging::default()).await.unwrap().data.into_iter().map(|letter| letter.id).collect();
+    let admin = Context { actor: "usr_admin".into(), ..Context::system("test") };
+    letters.discard(ids[0], admin.clone()).await.unwrap();
+    letters.retry(ids[1], admin.clone()).await.unwrap();
+    assert_eq!(seen(&target, "bad").await, [1, 3]);
+    let again = letters.discard(ids[0], admin).await;
+    assert!(matches!(again, Err(LetterError::Unknown(_))), "{again:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_holds_its_lane_for_as_long_as_it_takes_and_is_never_parked() {
+    let source = Source::new().await;
+    let target = engine(Service::Inventory, store(2)).await;
+    let waits = Arc::new(AtomicBool::new(true));
+    let consumers = witness(&target, &source.bus(), Witness { waits: Arc::clone(&waits), ..Witness::default() });
+    for version in 1..=3 {
+        happen(&source.engine, "bad", version).await;
+    }
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(seen(&target, "bad").await, [1]);
+    assert!(consumers.dead_letters().list(&Paging::default()).await.unwrap().data.is_empty());
+    waits.store(false, Ordering::Relaxed);
+    until_seen(&target, "bad", 3).await;
+    assert_eq!(seen(&target, "bad").await, [1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unavailable_store_is_waited_for() {
+    let source = Source::new().await;
+    let faulty = FaultyStore::new(store(2));
+    let target = engine(Service::Inventory, Arc::clone(&faulty) as _).await;
+    faulty.fail_next([Fault::Unavailable, Fault::UnknownAfter, Fault::Unavailable, Fault::UnknownBefore, Fault::Unavailable]);
+    let consumers = witness(&target, &source.bus(), Witness::default());
+    happen_much(&source.engine, 1..=4).await;
+    assert_all_seen_once(&target, 4).await;
+    assert!(consumers.dead_letters().list(&Paging::default()).await.unwrap().data.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn content_that_the_store_refuses_is_parked_alone() {
+    let source = Source::new().await;
+    let faulty = FaultyStore::new(store(2));
+    faulty.refuse_content("[1,2,3]");
+    let target = engine(Service::Inventory, Arc::clone(&faulty) as _).await;
+    happen(&source.engine, "bad", 1).await;
+    happen(&source.engine, "bad", 2).await;
+    happen(&source.engine, "bad", 3).await;
+    happen(&source.engine, "good", 1).await;
+    let consumers = witness(&target, &source.bus(), Witness::default());
+    until_seen(&target, "good", 1).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(seen(&target, "bad").await, [1, 2]);
+    let letters = consumers.dead_letters().list(&Paging::default()).await.unwrap().data;
+    assert_eq!(letters.iter().map(|letter| letter.subject.as_str()).collect::<Vec<_>>(), ["bad"]);
+}
+
+fn embedded(source: &Engine) -> Arc<dyn Bus> {
+    let journal = Journal { store: Arc::clone(source.reader().store()), head: source.head() };
+    Arc::new(EmbeddedBus::new([(Service::Catalog, journal)]))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_embedded_bus_hands_over_every_event_once_and_in_order() {
+    let source = engine(Service::Catalog, store(1)).await;
+    happen_much(&source, 1..=3).await;
+    let target = engine(Service::Inventory, store(2)).await;
+    let _consumers = witness(&target, &embedded(&source), Witness::default());
+    happen_much(&source, 4..=9).await;
+    assert_all_seen_once(&target, 9).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_starts_from_now_sees_nothing_older_and_misses_nothing_after_a_restart() {
+    let source = engine(Service::Catalog, store(1)).await;
+    happen_much(&source, 1..=2).await;
+    let target = engine(Service::Inventory, store(2)).await;
+    let from_now = Witness { from_now: true, ..Witness::default() };
+    let _consumers = witness(&target, &embedded(&source), from_now.clone());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    happen_much(&source, 3..=3).await;
+    until_seen(&target, "s0", 3).await;
+    target.stop().await;
+    happen_much(&source, 4..=4).await;
+    let target = engine(Service::Inventory, Arc::clone(target.reader().store())).await;
+    let _consumers = witness(&target, &embedded(&source), from_now);
+    for stream in 0..STREAMS {
+        until_seen(&target, &format!("s{stream}"), 4).await;
+        assert_eq!(seen(&target, &format!("s{stream}")).await, [3, 4]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_restored_from_an_older_backup_halts_its_consumers() {
+    let source = engine(Service::Catalog, store(1)).await;
+    happen_much(&source, 1..=3).await;
+    let target = engine(Service::Inventory, store(2)).await;
+    let _consumers = witness(&target, &embedded(&source), Witness::default());
+    assert_all_seen_once(&target, 3).await;
+    target.stop().await;
+    for epoch in [1, 9] {
+        // The same life of the journal, or a new one; in both, positions are used twice.
+        let restored = engine(Service::Catalog, store(epoch)).await;
+        happen_much(&restored, 1..=1).await;
+        let target = engine(Service::Inventory, Arc::clone(target.reader().store())).await;
+        let consumers = witness(&target, &embedded(&restored), Witness::default());
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert!(consumers.is_behind(Service::Catalog), "epoch {epoch}");
+        if epoch == 9 {
+            // A new life is told apart even when the positions have grown past the checkpoints.
+            happen_much(&restored, 2..=6).await;
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            assert!(consumers.is_behind(Service::Catalog), "epoch {epoch}");
+        }
+        target.stop().await;
+    }
+    assert_eq!(seen(&target, "s0").await, [1, 2, 3]);
+}

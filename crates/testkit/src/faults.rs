@@ -1,0 +1,198 @@
+//! Stores and buses that go wrong when a test says so.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use kernel::bus::{Bus, BusError, Group, Message, Subscription};
+use kernel::document::Key;
+use kernel::event::{Position, Recorded, StreamId};
+use kernel::store::{Batch, CommitError, Committed, Found, Query, Store, StoreError, Stored, Tail};
+use tokio::sync::Semaphore;
+
+/// What a commit does instead of just succeeding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It certainly does not happen.
+    Unavailable,
+    /// It happens, and nobody is told.
+    UnknownAfter,
+    /// It does not happen, and nobody is told.
+    UnknownBefore,
+}
+
+/// A store whose commits fail as told, and wait when told.
+#[derive(Debug)]
+pub struct FaultyStore {
+    inner: Arc<dyn Store>,
+    faults: Mutex<VecDeque<Fault>>,
+    refused: Mutex<Option<String>>,
+    gate: Semaphore,
+    commits: Mutex<Vec<Arc<Batch>>>,
+}
+
+impl FaultyStore {
+    /// Over a store that works. Commits go through until told otherwise.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            faults: Mutex::default(),
+            refused: Mutex::default(),
+            gate: Semaphore::new(Semaphore::MAX_PERMITS),
+            commits: Mutex::default(),
+        })
+    }
+
+    /// The next commits go wrong like this, one after another.
+    pub fn fail_next(&self, faults: impl IntoIterator<Item = Fault>) {
+        lock(&self.faults).extend(faults);
+    }
+
+    /// Documents that contain this text are refused by the "database".
+    pub fn refuse_content(&self, text: &str) {
+        *lock(&self.refused) = Some(text.to_owned());
+    }
+
+    /// Commits wait from now on, until [`FaultyStore::open`].
+    pub fn close(&self) {
+        self.gate.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    /// Lets waiting commits go on.
+    pub fn open(&self) {
+        self.gate.add_permits(Semaphore::MAX_PERMITS - self.gate.available_permits());
+    }
+
+    /// The batches that were committed.
+    #[must_use]
+    pub fn commits(&self) -> Vec<Arc<Batch>> {
+        lock(&self.commits).clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    async fn commit(&self, batch: Arc<Batch>) -> Result<Committed, CommitError> {
+        let _open = self.gate.acquire().await.map_err(StoreError::new)?;
+        let refused = lock(&self.refused).clone();
+        if let Some(text) = refused
+            && batch.puts.iter().any(|put| put.document.contains(&text))
+        {
+            return Err(CommitError::Content("told to refuse".to_owned()));
+        }
+        let fault = lock(&self.faults).pop_front();
+        match fault {
+            Some(Fault::Unavailable) => return Err(StoreError::new("told to fail").into()),
+            Some(Fault::UnknownBefore) => return Err(CommitError::Unknown("told to be unknown".to_owned())),
+            Some(Fault::UnknownAfter) | None => {}
+        }
+        let committed = self.inner.commit(Arc::clone(&batch)).await?;
+        lock(&self.commits).push(batch);
+        match fault {
+            Some(Fault::UnknownAfter) => Err(CommitError::Unknown("told to be unknown".to_owned())),
+            _ => Ok(committed),
+        }
+    }
+
+    async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
+        self.inner.get(keys).await
+    }
+
+    async fn query(&self, query: &Query) -> Result<Vec<Found>, StoreError> {
+        self.inner.query(query).await
+    }
+
+    async fn stream(&self, id: &StreamId, from_version: u64, limit: usize) -> Result<Vec<Recorded>, StoreError> {
+        self.inner.stream(id, from_version, limit).await
+    }
+
+    async fn tail(&self, after: Position, limit: usize) -> Result<Tail, StoreError> {
+        self.inner.tail(after, limit).await
+    }
+}
+
+/// What becomes of a message on its way to one receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// It arrives.
+    Once,
+    /// It arrives twice.
+    Twice,
+    /// It is lost, though the broker thinks that it was delivered.
+    Lost,
+}
+
+/// A bus that loses and doubles messages as told by a function of the position, once each.
+pub struct LossyBus<F> {
+    inner: Arc<dyn Bus>,
+    fate: Arc<F>,
+}
+
+impl<F> std::fmt::Debug for LossyBus<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LossyBus").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<F: Fn(&Message) -> Delivery + Send + Sync + 'static> LossyBus<F> {
+    /// Over a bus that works.
+    pub fn new(inner: Arc<dyn Bus>, fate: F) -> Self {
+        Self { inner, fate: Arc::new(fate) }
+    }
+}
+
+#[async_trait]
+impl<F: Fn(&Message) -> Delivery + Send + Sync + 'static> Bus for LossyBus<F> {
+    async fn declare(&self, groups: &[Group]) -> Result<(), BusError> {
+        self.inner.declare(groups).await
+    }
+
+    async fn publish(&self, messages: Vec<Message>) -> Result<(), BusError> {
+        self.inner.publish(messages).await
+    }
+
+    async fn subscribe(&self, group: &Group, from: Vec<Position>) -> Result<Box<dyn Subscription>, BusError> {
+        let inner = self.inner.subscribe(group, from).await?;
+        Ok(Box::new(Lossy { inner, fate: Arc::clone(&self.fate) }))
+    }
+}
+
+struct Lossy<F> {
+    inner: Box<dyn Subscription>,
+    fate: Arc<F>,
+}
+
+#[async_trait]
+impl<F: Fn(&Message) -> Delivery + Send + Sync + 'static> Subscription for Lossy<F> {
+    async fn receive(&mut self, max: usize) -> Result<Vec<Message>, BusError> {
+        loop {
+            let received = self.inner.receive(max).await?;
+            let arrived = received.into_iter().flat_map(|message| match (self.fate)(&message) {
+                Delivery::Once => vec![message],
+                Delivery::Twice => vec![message.clone(), message],
+                Delivery::Lost => Vec::new(),
+            });
+            let arrived: Vec<Message> = arrived.collect();
+            if !arrived.is_empty() {
+                return Ok(arrived);
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self, lane: kernel::event::Lane, position: Position) -> Result<(), BusError> {
+        self.inner.acknowledge(lane, position).await
+    }
+
+    async fn rewind(&mut self, lane: kernel::event::Lane, position: Position) -> Result<(), BusError> {
+        self.inner.rewind(lane, position).await
+    }
+
+    async fn head(&mut self) -> Option<kernel::bus::SourceHead> {
+        self.inner.head().await
+    }
+}

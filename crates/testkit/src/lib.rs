@@ -1,0 +1,6 @@
+//! What tests share: given/when/then for aggregates, a service on memory stores, contract suites for adapters.
+
+pub mod aggregate;
+pub mod faults;
+pub mod harness;
+pub mod store_suite;
