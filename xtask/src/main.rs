@@ -1,1 +1,57 @@
-fn main() {}
+//! Developer commands. `cargo xtask test` checks everything that a change must keep; CI runs the same.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod report;
+mod step;
+mod tally;
+
+use report::Report;
+use step::Step;
+
+const FORMAT: Step = Step::cargo("format", &["fmt", "--all", "--check"]);
+const LINTS: Step = Step::cargo(
+    "lints",
+    &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"],
+);
+/// After the lints: it finds the dependencies checked already.
+const DOCS: Step =
+    Step::cargo("docs", &["doc", "--workspace", "--no-deps"]).with(&[("RUSTDOCFLAGS", "--deny warnings")]);
+/// All of them, doc tests too, whichever fail. A snapshot that differs is a failure, not a file to review.
+const TESTS: Step = Step::cargo("tests", &["test", "--workspace", "--no-fail-fast"])
+    .with(&[("INSTA_UPDATE", "no")])
+    .counted();
+
+const SPELLING: Step = Step::tool("spelling", "typos", &[]);
+const UNUSED: Step = Step::cargo("unused dependencies", &["machete"]).optional();
+/// Without the advisories, which are fetched from outside the registry.
+const DEPENDENCIES: Step = Step::cargo("dependencies", &["deny", "check", "bans", "licenses", "sources"]).optional();
+
+/// Developer commands.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+enum Command {
+    /// Check formatting, lints and documentation, and run all tests. Needs nothing but Rust
+    Test,
+    /// The same, with typos, cargo-machete and cargo-deny where they are installed
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let steps: &[Step] = match Command::parse() {
+        Command::Test => &[FORMAT, LINTS, DOCS, TESTS],
+        Command::Ci => &[FORMAT, SPELLING, UNUSED, DEPENDENCIES, LINTS, DOCS, TESTS],
+    };
+    let mut report = Report::default();
+    let failure = steps.iter().find_map(|step| report.add(step).err());
+    println!("\n{report}");
+    match failure {
+        None => ExitCode::SUCCESS,
+        Some(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

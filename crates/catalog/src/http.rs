@@ -15,7 +15,6 @@ use crate::{Catalog, Product};
 
 impl Catalog {
     /// Its part of the API.
-    #[must_use]
     pub fn router(&self) -> Router {
         let routes = Router::new()
             .route("/api/products", get(list).post(create))

@@ -47,6 +47,12 @@ impl Catalog {
         Ok(Self { engine, consumers, kit })
     }
 
+    /// How its consumers are doing.
+    #[must_use]
+    pub fn consumers(&self) -> &Consumers {
+        &self.consumers
+    }
+
     /// Adds a product under a SKU that no other has.
     pub async fn create(&self, request: CreateProduct, context: Context) -> Result<Product, Error> {
         let created = self.engine.writer().answer(context, move |unit| {

@@ -1,4 +1,5 @@
 //! The catalogue's use cases on a memory store.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use catalog::{COLLECTIONS, Catalog, Error};
 use contracts::product::{CreateProduct, ListProducts, ProductStatus, UpdateProduct};

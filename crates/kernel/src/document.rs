@@ -64,6 +64,7 @@ pub struct Collection {
 impl Collection {
     /// The declared index of this name. Panics if there is none: a query is written against its declaration.
     #[must_use]
+    #[expect(clippy::should_implement_trait, reason = "a look-up by name that is not indexing")]
     pub fn index(&self, name: &str) -> &'static Index {
         let found = self.indexes.iter().find(|index| index.name == name);
         found.unwrap_or_else(|| panic!("collection {} declares no index {name}", self.name))

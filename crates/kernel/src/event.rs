@@ -19,10 +19,10 @@ impl Position {
     /// Before the first event.
     pub const START: Self = Self(0);
 
-    /// The position `count` events further on.
+    /// The position `count` events further on. Clients name positions, too: there is none beyond the last number.
     #[must_use]
     pub fn plus(self, count: u64) -> Self {
-        Self(self.0 + count)
+        Self(self.0.saturating_add(count))
     }
 }
 

@@ -17,9 +17,12 @@ pub(crate) enum Body {
     Typed(Arc<dyn Any + Send + Sync>, &'static Codec),
 }
 
+/// A document as the store takes it: JSON, and the values of its columns.
+type Encoded = Result<(Arc<str>, Vec<Value>), serde_json::Error>;
+
 /// How a typed body becomes JSON and columns again.
 pub(crate) struct Codec {
-    encode: fn(&(dyn Any + Send + Sync)) -> Result<(Arc<str>, Vec<Value>), serde_json::Error>,
+    encode: fn(&(dyn Any + Send + Sync)) -> Encoded,
 }
 
 impl Body {
@@ -38,7 +41,7 @@ impl Body {
         }
     }
 
-    fn encode(&self) -> Result<(Arc<str>, Vec<Value>), serde_json::Error> {
+    fn encode(&self) -> Encoded {
         match self {
             Self::Raw(json) => Ok((Arc::clone(json), Vec::new())),
             Self::Typed(any, codec) => (codec.encode)(any.as_ref()),
@@ -46,7 +49,7 @@ impl Body {
     }
 }
 
-fn encode<D: Document>(any: &(dyn Any + Send + Sync)) -> Result<(Arc<str>, Vec<Value>), serde_json::Error> {
+fn encode<D: Document>(any: &(dyn Any + Send + Sync)) -> Encoded {
     let document = any.downcast_ref::<D>().expect("a body's codec is made with its type");
     Ok((serde_json::to_string(document)?.into(), document.columns()))
 }

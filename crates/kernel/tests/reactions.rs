@@ -1,4 +1,5 @@
 //! What consumers owe: order, exactly one effect, nothing lost or dropped in silence, whatever the bus does.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,4 +1,5 @@
 //! The rules of group commit, each seen from a caller's side.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

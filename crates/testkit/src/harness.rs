@@ -95,15 +95,27 @@ impl Harness {
         self.key.sign(&kernel::auth::Claims::of_user(user, self.clock.now()))
     }
 
+    /// A bearer token of one of our services.
+    #[must_use]
+    pub fn service_token(&self, service: Service) -> String {
+        self.key.sign(&kernel::auth::Claims::of_service(service, self.clock.now()))
+    }
+
     /// A command's context in a user's name.
     #[must_use]
     pub fn context(&self, user: UserId) -> Context {
         Context { actor: user.to_string().into(), ..Context::system("test") }
     }
 
+    /// The engine behind another service's journal, for what [`Harness::publish`] does not do.
+    #[must_use]
+    pub fn source(&self, source: Service) -> &Engine {
+        self.sources.get(&source).expect("the service under test has its own engine")
+    }
+
     /// Another service's event happens: it is appended to that service's journal.
     pub async fn publish(&self, source: Service, stream: impl std::fmt::Display, event: impl Into<PublicEvent>) {
-        let engine = self.sources.get(&source).expect("the service under test publishes its own events");
+        let engine = self.source(source);
         let stream = StreamId::new(stream.to_string());
         let event = Foreign(event.into());
         let version = engine.reader().history(&stream).await.expect("a memory store answers").len() as u64 + 1;

@@ -31,7 +31,8 @@ fn decode<T: DeserializeOwned>(query: &str) -> Result<T, Failure> {
         let mut words = error.inner().to_string();
         let field = field_path(&error.path().to_string(), &words);
         // What the standard library says of a number.
-        if words.contains("digit") || words.contains("integer") || words.starts_with("number too") {
+        let of_numbers = ["invalid digit found in string", "cannot parse integer", "number too"];
+        if of_numbers.iter().any(|start| words.starts_with(start)) {
             "must be a whole number".clone_into(&mut words);
         }
         Problem::new(Code::InvalidQuery).error(field, words).into()

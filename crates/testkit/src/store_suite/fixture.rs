@@ -50,10 +50,10 @@ pub fn noon() -> Timestamp {
     Timestamp::from_microsecond(1_767_225_600_000_123).expect("a time in 2026")
 }
 
-/// A number that no other call in this process gave.
+/// A number that no other call gave, nor one in a process that left the store behind.
 fn unique() -> u128 {
     static LAST: AtomicU64 = AtomicU64::new(0);
-    u128::from(LAST.fetch_add(1, Ordering::Relaxed)) + 1
+    u128::from(std::process::id()) << 64 | u128::from(LAST.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The key of a [`THINGS`] document.

@@ -1,0 +1,121 @@
+//! Whether this process can do its work, for whoever balances load between several.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use contracts::Service;
+use futures::future::join_all;
+use kernel::clock::Clock;
+use kernel::event::Position;
+use kernel::reaction::Consumers;
+use kernel::store::Store;
+use serde::Serialize;
+
+/// A store that has not answered by then counts as down.
+const LOOK_MAX: Duration = Duration::from_secs(2);
+
+/// What this process knows of itself. The binary, which has started everything, says so; [`Process`] is how.
+#[async_trait]
+pub trait Health: Send + Sync + fmt::Debug {
+    /// Looks at everything, within a few seconds. Asked at most once a second.
+    async fn look(&self) -> Report;
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// The stores of the services in this process. The process is ready if all are up.
+    pub stores: BTreeMap<Service, Condition>,
+    /// The broker. It may be down: orders are accepted all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bus: Option<Condition>,
+    /// How the consumers in this process are doing, by group (`orders.catalog/catalog`).
+    pub consumers: BTreeMap<String, Consumer>,
+}
+
+/// Whether something answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Condition {
+    /// It does.
+    Up,
+    /// It does not; the log says why.
+    Down,
+}
+
+/// How a consumer is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Consumer {
+    /// Whether it is known not to have seen everything.
+    pub behind: bool,
+    /// Lanes that wait for a retry, a missing message or an operator.
+    pub lanes_held: u64,
+    /// Events handled since the process started.
+    pub handled: u64,
+}
+
+impl Report {
+    /// Whether the process's own stores answer. Nothing else counts: an outage of what all processes share would take all
+    /// of them out of the balancer.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.stores.values().all(|store| *store == Condition::Up)
+    }
+}
+
+/// Services that run in this process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Each one's store. They were migrated before their engines were started.
+    pub stores: BTreeMap<Service, Arc<dyn Store>>,
+    /// What they consume.
+    pub consumers: Vec<Consumers>,
+    /// Gives up on a store.
+    pub clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl Health for Process {
+    async fn look(&self) -> Report {
+        let stores = self.stores.iter().map(|(service, store)| async move {
+            let condition = tokio::select! {
+                biased;
+                answered = store.tail(Position::START, 0) => match answered {
+                    Ok(_) => Condition::Up,
+                    Err(error) => {
+                        tracing::warn!(%service, %error, "a store does not answer");
+                        Condition::Down
+                    }
+                },
+                () = self.clock.sleep(LOOK_MAX) => {
+                    tracing::warn!(%service, "a store does not answer in time");
+                    Condition::Down
+                }
+            };
+            (*service, condition)
+        });
+        let progress = self
+            .consumers
+            .iter()
+            .flat_map(Consumers::progress)
+            .map(|(group, progress)| {
+                let (behind, lanes_held, handled) = (progress.is_behind(), progress.lanes_held(), progress.handled());
+                (
+                    group.to_string(),
+                    Consumer {
+                        behind,
+                        lanes_held,
+                        handled,
+                    },
+                )
+            });
+        Report {
+            consumers: progress.collect(),
+            stores: join_all(stores).await.into_iter().collect(),
+            bus: None,
+        }
+    }
+}

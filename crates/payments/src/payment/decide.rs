@@ -1,0 +1,297 @@
+//! What a payment decides, state by state.
+
+use contracts::payment::{Authorized, Captured, Failed, Refunded, Stage, Voided};
+use contracts::{Money, RefundId, Slug};
+
+use super::{Command, Fate, Payment, REFUNDS_PENDING_MAX, Refunds, State};
+use crate::Error;
+use crate::events::{
+    ActionRequired, CaptureRequested, Event, RefundCause, RefundFailed, RefundRequested, ReturnDecided, VoidRequested,
+};
+use crate::order::Standing;
+
+/// The amounts of one payment share its currency, and their sums stay within its own amount.
+const IN_ONE_CURRENCY: &str = "a payment's amounts share its currency and sum up to at most its own";
+
+impl Payment {
+    pub(super) fn respond(&self, command: Command) -> Result<Vec<Event>, Error> {
+        match command {
+            Command::Initiate(_) => Ok(Vec::new()),
+            Command::FollowOrder { standing, refund_id } => Ok(match standing {
+                Standing::Pending => self.pay(),
+                Standing::Confirmed => self.pay(),
+                Standing::Paid { by: Some(payment) } if payment == self.id => Vec::new(),
+                Standing::Paid { .. } | Standing::Over => self.give_back(refund_id),
+            }),
+            Command::RequestRefund { refund_id, amount, details } => self.request_refund(refund_id, amount, details),
+            Command::NoteAuthorized => Ok(self.note_authorized()),
+            Command::NoteActionRequired => Ok(self.note_action_required()),
+            Command::NoteDeclined { code } => Ok(self.note_declined(&code)),
+            Command::NoteCaptured { refund_id } => self.note_captured(refund_id),
+            Command::NoteCaptureRefused { code } => self.note_capture_refused(&code),
+            Command::NoteVoided => self.note_voided(),
+            Command::NoteRefundGiven { refund_id } => self.note_refund_given(refund_id),
+            Command::NoteRefundRefused { refund_id, code, next } => self.note_refund_refused(refund_id, &code, next),
+        }
+    }
+
+    /// The order is confirmed: take what is held ready.
+    fn pay(&self) -> Vec<Event> {
+        match self.state {
+            State::Authorized => vec![self.capture_requested()],
+            State::Authorizing { .. }
+            | State::RequiresAction
+            | State::Capturing { .. }
+            | State::Captured(_)
+            | State::Voiding
+            | State::Voided
+            | State::Failed { .. } => Vec::new(),
+        }
+    }
+
+    /// The order is over, or was paid otherwise: let go, give back, or do so once it is known what there is.
+    fn give_back(&self, refund_id: RefundId) -> Vec<Event> {
+        match &self.state {
+            State::Authorizing { fate: Fate::Keep } | State::Capturing { fate: Fate::Keep } => {
+                vec![self.return_decided()]
+            }
+            State::Authorizing { fate: Fate::Return } | State::Capturing { fate: Fate::Return } => Vec::new(),
+            State::RequiresAction | State::Authorized => vec![self.void_requested()],
+            State::Captured(Refunds { fate: Fate::Return, .. }) => Vec::new(),
+            State::Captured(refunds @ Refunds { fate: Fate::Keep, .. }) => {
+                if refunds.given == self.amount {
+                    return Vec::new();
+                }
+                let rest = self.rest(refunds);
+                let refund = (!rest.is_zero()).then(|| self.refund_of(refund_id, rest, RefundCause::OrderOver).into());
+                std::iter::once(self.return_decided()).chain(refund).collect()
+            }
+            State::Voiding | State::Voided | State::Failed { .. } => Vec::new(),
+        }
+    }
+
+    fn request_refund(
+        &self,
+        refund_id: RefundId,
+        amount: Option<Money>,
+        details: Vec<String>,
+    ) -> Result<Vec<Event>, Error> {
+        let refunds = match &self.state {
+            State::Captured(refunds) => refunds,
+            State::Authorizing { .. }
+            | State::RequiresAction
+            | State::Authorized
+            | State::Capturing { .. }
+            | State::Voiding
+            | State::Voided
+            | State::Failed { .. } => return Err(Error::NotRefundable),
+        };
+        let rest = self.rest(refunds);
+        let amount = amount.unwrap_or(rest);
+        let order = amount.checked_cmp(rest).map_err(|_| Error::OtherCurrency)?;
+        if order.is_gt() || amount.amount() <= 0 {
+            return Err(Error::RefundExceedsCaptured);
+        }
+        if refunds.pending.len() >= REFUNDS_PENDING_MAX {
+            return Err(Error::TooManyRefunds);
+        }
+        Ok(vec![RefundRequested { details, ..self.refund_of(refund_id, amount, RefundCause::Admin) }.into()])
+    }
+
+    fn note_authorized(&self) -> Vec<Event> {
+        match self.state {
+            State::Authorizing { fate: Fate::Keep } | State::RequiresAction => vec![self.authorized()],
+            State::Authorizing { fate: Fate::Return } => vec![self.authorized(), self.void_requested()],
+            // It is known, or the money is on its way back already.
+            State::Authorized
+            | State::Capturing { .. }
+            | State::Captured(_)
+            | State::Voiding
+            | State::Voided
+            | State::Failed { .. } => Vec::new(),
+        }
+    }
+
+    fn note_action_required(&self) -> Vec<Event> {
+        match self.state {
+            State::Authorizing { fate: Fate::Keep } => vec![self.action_required()],
+            State::Authorizing { fate: Fate::Return } => vec![self.action_required(), self.void_requested()],
+            State::RequiresAction
+            | State::Authorized
+            | State::Capturing { .. }
+            | State::Captured(_)
+            | State::Voiding
+            | State::Voided
+            | State::Failed { .. } => Vec::new(),
+        }
+    }
+
+    fn note_declined(&self, code: &Slug) -> Vec<Event> {
+        match self.state {
+            // An authorisation that nobody captured lapses at the provider after some days.
+            State::Authorizing { .. } | State::RequiresAction | State::Authorized => {
+                vec![self.failed(Stage::Authorize, code)]
+            }
+            // The call under way tells, or it is over.
+            State::Capturing { .. } | State::Voiding | State::Captured(_) | State::Voided | State::Failed { .. } => {
+                Vec::new()
+            }
+        }
+    }
+
+    fn note_captured(&self, refund_id: RefundId) -> Result<Vec<Event>, Error> {
+        match self.state {
+            State::Capturing { fate: Fate::Keep } => Ok(vec![self.captured()]),
+            // The void came too late, if it is that: somebody took the money at the provider.
+            State::Capturing { fate: Fate::Return } | State::Voiding => {
+                let refund = self.refund_of(refund_id, self.amount, RefundCause::OrderOver).into();
+                Ok(vec![self.captured(), refund])
+            }
+            State::Captured(_) => Ok(Vec::new()),
+            State::Authorizing { .. }
+            | State::RequiresAction
+            | State::Authorized
+            | State::Voided
+            | State::Failed { .. } => Err(Error::OutOfTurn),
+        }
+    }
+
+    fn note_capture_refused(&self, code: &Slug) -> Result<Vec<Event>, Error> {
+        match self.state {
+            State::Capturing { .. } => Ok(vec![self.failed(Stage::Capture, code)]),
+            State::Failed { .. } => Ok(Vec::new()),
+            State::Authorizing { .. }
+            | State::RequiresAction
+            | State::Authorized
+            | State::Captured(_)
+            | State::Voiding
+            | State::Voided => Err(Error::OutOfTurn),
+        }
+    }
+
+    fn note_voided(&self) -> Result<Vec<Event>, Error> {
+        match self.state {
+            State::Voiding => Ok(vec![self.voided()]),
+            State::Voided => Ok(Vec::new()),
+            State::Authorizing { .. }
+            | State::RequiresAction
+            | State::Authorized
+            | State::Capturing { .. }
+            | State::Captured(_)
+            | State::Failed { .. } => Err(Error::OutOfTurn),
+        }
+    }
+
+    fn note_refund_given(&self, refund_id: RefundId) -> Result<Vec<Event>, Error> {
+        let refunds = self.refunds()?;
+        let Some(refund) = refunds.pending.get(&refund_id) else { return Ok(Vec::new()) };
+        let refunded_total = refunds.given.checked_add(refund.amount).expect(IN_ONE_CURRENCY);
+        let refunded = Refunded {
+            payment_id: self.id,
+            refund_id,
+            order_id: self.order_id,
+            user_id: self.user_id,
+            amount: refund.amount,
+            refunded_total,
+            captured: self.amount,
+            full: refunded_total == self.amount,
+        };
+        Ok(vec![refunded.into()])
+    }
+
+    /// What an admin asked for and the provider refused goes back all the same if the order is over. What was to go back
+    /// for that reason and is refused waits for an admin, lest it be asked for without end.
+    fn note_refund_refused(&self, refund_id: RefundId, code: &Slug, next: RefundId) -> Result<Vec<Event>, Error> {
+        let refunds = self.refunds()?;
+        let Some(refund) = refunds.pending.get(&refund_id) else { return Ok(Vec::new()) };
+        let failed = RefundFailed {
+            payment_id: self.id,
+            refund_id,
+            order_id: self.order_id,
+            user_id: self.user_id,
+            amount: refund.amount,
+            decline_code: code.to_string(),
+        };
+        let again = match (refunds.fate, refund.cause) {
+            (Fate::Return, RefundCause::Admin) => {
+                Some(self.refund_of(next, refund.amount, RefundCause::OrderOver).into())
+            }
+            (Fate::Return, RefundCause::OrderOver) | (Fate::Keep, _) => None,
+        };
+        Ok(std::iter::once(failed.into()).chain(again).collect())
+    }
+
+    fn refunds(&self) -> Result<&Refunds, Error> {
+        match &self.state {
+            State::Captured(refunds) => Ok(refunds),
+            State::Authorizing { .. }
+            | State::RequiresAction
+            | State::Authorized
+            | State::Capturing { .. }
+            | State::Voiding
+            | State::Voided
+            | State::Failed { .. } => Err(Error::OutOfTurn),
+        }
+    }
+
+    /// What was taken and neither given back nor about to be.
+    fn rest(&self, refunds: &Refunds) -> Money {
+        let pending = refunds.pending.values().map(|refund| refund.amount);
+        pending
+            .chain([refunds.given])
+            .try_fold(self.amount, |rest, amount| rest.checked_sub(amount))
+            .expect(IN_ONE_CURRENCY)
+    }
+
+    fn action_required(&self) -> Event {
+        ActionRequired { payment_id: self.id, order_id: self.order_id, user_id: self.user_id }.into()
+    }
+
+    fn authorized(&self) -> Event {
+        Authorized { payment_id: self.id, order_id: self.order_id, user_id: self.user_id, amount: self.amount }.into()
+    }
+
+    fn capture_requested(&self) -> Event {
+        CaptureRequested { payment_id: self.id, order_id: self.order_id, user_id: self.user_id }.into()
+    }
+
+    fn captured(&self) -> Event {
+        Captured { payment_id: self.id, order_id: self.order_id, user_id: self.user_id, amount: self.amount }.into()
+    }
+
+    fn return_decided(&self) -> Event {
+        ReturnDecided { payment_id: self.id, order_id: self.order_id, user_id: self.user_id }.into()
+    }
+
+    fn void_requested(&self) -> Event {
+        VoidRequested { payment_id: self.id, order_id: self.order_id, user_id: self.user_id }.into()
+    }
+
+    fn voided(&self) -> Event {
+        Voided { payment_id: self.id, order_id: self.order_id, user_id: self.user_id, amount: self.amount }.into()
+    }
+
+    fn failed(&self, stage: Stage, code: &Slug) -> Event {
+        Failed {
+            payment_id: self.id,
+            order_id: self.order_id,
+            user_id: self.user_id,
+            amount: self.amount,
+            stage,
+            decline_code: code.to_string(),
+        }
+        .into()
+    }
+
+    fn refund_of(&self, refund_id: RefundId, amount: Money, cause: RefundCause) -> RefundRequested {
+        RefundRequested {
+            payment_id: self.id,
+            refund_id,
+            order_id: self.order_id,
+            user_id: self.user_id,
+            amount,
+            cause,
+            details: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Payments from the outside: the facade and the routes on memory stores, with a provider on a bad line.
+
+mod faults;
+mod golden;
+mod interleavings;
+mod pay;
+mod refunds;
+mod repeats;
+mod routes;
+mod shop;

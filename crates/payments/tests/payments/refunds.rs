@@ -1,0 +1,81 @@
+//! Giving money back because an admin says so.
+
+use contracts::Currency;
+use contracts::order::OrderStatus;
+use contracts::payment::{PaymentStatus, RefundStatus};
+use payments::Error;
+use payments::simulated::{Account, Fault};
+use serde_json::json;
+
+use crate::shop::{Shop, back, usd};
+
+#[tokio::test(start_paused = true)]
+async fn refunds_sum_up_to_what_was_captured() {
+    let shop = Shop::open().await;
+    let payment = shop.pay(shop.confirmed().await).await.unwrap().id;
+    let first = shop.refund(payment, Some(400)).await.unwrap();
+    assert_eq!((first.status, first.amount, first.payment_id), (RefundStatus::Succeeded, usd(400), payment));
+    assert_eq!(shop.status(payment).await, PaymentStatus::PartiallyRefunded);
+    assert!(matches!(shop.refund(payment, Some(601)).await, Err(Error::RefundExceedsCaptured)));
+    assert_eq!(shop.refund(payment, None).await.unwrap().amount, usd(600));
+    let refunded = shop.payment(payment).await;
+    assert_eq!((refunded.status, refunded.refunded), (PaymentStatus::Refunded, usd(1000)));
+    assert!(matches!(shop.refund(payment, None).await, Err(Error::RefundExceedsCaptured)));
+    assert_eq!(shop.accounts(), [Account::Captured { amount: usd(1000), refunded: usd(1000) }]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_was_captured_is_refunded() {
+    let shop = Shop::open().await;
+    let held = shop.pay(shop.placed().await).await.unwrap().id;
+    assert!(matches!(shop.refund(held, None).await, Err(Error::NotRefundable)));
+    let unknown = contracts::PaymentId::from_uuid(shop.harness.uuid());
+    assert!(matches!(shop.refund(unknown, None).await, Err(Error::Unknown)));
+    let payment = shop.pay(shop.confirmed().await).await.unwrap().id;
+    let euro = json!({"amount": {"amount": 1, "currency": Currency::EUR.code()}});
+    let euro = shop.payments.refund(payment, serde_json::from_value(euro).unwrap(), shop.context(shop.admin)).await;
+    assert!(matches!(euro, Err(Error::OtherCurrency)), "{euro:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refunds_that_come_together_do_not_exceed_it() {
+    let shop = Shop::open().await;
+    let payment = shop.pay(shop.confirmed().await).await.unwrap().id;
+    let (a, b, c) = tokio::join!(
+        shop.refund(payment, Some(500)),
+        shop.refund(payment, Some(500)),
+        shop.refund(payment, Some(500))
+    );
+    assert_eq!([a, b, c].iter().filter(|refund| refund.is_ok()).count(), 2);
+    assert_eq!(shop.payment(payment).await.refunded, usd(1000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeated_refund_is_given_once_and_answered_the_same() {
+    let mut shop = Shop::open().await;
+    let payment = shop.pay(shop.confirmed().await).await.unwrap().id;
+    shop.provider.fail([Some(Fault::AnswerLost)]);
+    let refund = async |shop: &Shop| {
+        shop.payments.refund(payment, back(Some(100)), shop.keyed(shop.admin, "refund")).await.unwrap()
+    };
+    let (first, second) = tokio::join!(refund(&shop), refund(&shop));
+    shop.restart().await;
+    assert_eq!([&second, &refund(&shop).await], [&first; 2]);
+    assert_eq!(first.status, RefundStatus::Succeeded);
+    assert_eq!(shop.accounts(), [Account::Captured { amount: usd(1000), refunded: usd(100) }]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_order_refunds_what_remains() {
+    let shop = Shop::open().await;
+    let order = shop.confirmed().await;
+    let payment = shop.pay(order).await.unwrap().id;
+    shop.refund(payment, Some(400)).await.unwrap();
+    shop.provider.fail([Some(Fault::Silent)]);
+    let pending = shop.refund(payment, Some(100)).await.unwrap();
+    assert_eq!(pending.status, RefundStatus::Pending);
+    shop.cancel(order, OrderStatus::Paid).await;
+    shop.settle().await;
+    assert_eq!(shop.status(payment).await, PaymentStatus::Refunded);
+    assert_eq!(shop.accounts(), [Account::Captured { amount: usd(1000), refunded: usd(1000) }]);
+}

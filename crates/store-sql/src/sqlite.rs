@@ -1,0 +1,154 @@
+//! SQLite: one writer connection on a thread of its own, and a small pool of connections that only read.
+
+mod checkpoint;
+mod failure;
+mod journal;
+mod open;
+mod prepared;
+mod readers;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use kernel::document::Key;
+use kernel::event::{Position, Recorded, StreamId};
+use kernel::store::{Batch, CommitError, Committed, Found, Query, Schema, Store, StoreError, Stored, Tail};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use crate::sqlite::checkpoint::Passes;
+pub use crate::sqlite::open::OpenError;
+use crate::sqlite::readers::Readers;
+use crate::sqlite::writer::Job;
+
+/// Commits that may wait for the writer's thread; further callers wait for a place.
+const COMMITS_QUEUED_MAX: usize = 64;
+
+/// Where a store is and what it holds.
+#[derive(Clone, Debug)]
+pub struct SqliteOptions {
+    /// The database file; made if it is not there. SQLite keeps two more beside it, `-wal` and `-shm`.
+    pub path: PathBuf,
+    /// What the service keeps.
+    pub schema: Schema,
+    /// The epoch of the journal, should it be made now.
+    pub new_epoch: Uuid,
+    /// The time of opening, for the list of migrations.
+    pub now: Timestamp,
+    /// How many reads run at once, each on a connection of its own.
+    pub readers: usize,
+    /// Collections to empty, because the caller is about to fill them again from the journal or by a consumer. They get
+    /// the columns and indexes declared now. The store remembers them, and opens only for a caller that names them
+    /// again, until [`SqliteStore::finish_rebuild`]: a rebuild cut short is never mistaken for the whole.
+    pub rebuild: Vec<&'static str>,
+}
+
+impl SqliteOptions {
+    /// The usual: four readers, nothing to rebuild.
+    pub fn new(path: impl Into<PathBuf>, schema: Schema, new_epoch: Uuid, now: Timestamp) -> Self {
+        Self { path: path.into(), schema, new_epoch, now, readers: 4, rebuild: Vec::new() }
+    }
+}
+
+/// A service's store in one SQLite file.
+///
+/// Two processes must not have the same file open; the binary locks the data directory. Dropping the store finishes
+/// the commits that are queued and waits for them; [`SqliteStore::close`] does so without blocking the runtime.
+#[derive(Debug)]
+pub struct SqliteStore {
+    schema: Schema,
+    readers: Arc<Readers>,
+    jobs: Option<mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl SqliteStore {
+    /// Opens the store or makes it, with whatever the schema declares. Blocks while it does.
+    pub fn open(options: SqliteOptions) -> Result<Self, OpenError> {
+        let connection = open::writer(&options)?;
+        let readers = (0..options.readers.max(1)).map(|_| open::reader(&options.path)).collect::<Result<_, _>>()?;
+        let passes = Passes::start(open::checkpointer(&options.path)?).map_err(OpenError::Thread)?;
+        let (jobs, queue) = mpsc::channel(COMMITS_QUEUED_MAX);
+        let (ready, started) = std::sync::mpsc::channel();
+        let schema = options.schema.clone();
+        let writer = std::thread::Builder::new()
+            .name("sqlite-writer".into())
+            .spawn(move || writer::run(connection, &schema, passes, queue, &ready))
+            .map_err(OpenError::Thread)?;
+        started.recv().expect("the thread answers first of all")?;
+        Ok(Self {
+            schema: options.schema,
+            readers: Arc::new(Readers::new(readers)),
+            jobs: Some(jobs),
+            writer: Some(writer),
+        })
+    }
+
+    /// Declares the collections named by [`SqliteOptions::rebuild`] whole again.
+    pub async fn finish_rebuild(&self) -> Result<(), StoreError> {
+        let (answer, outcome) = oneshot::channel();
+        self.send(Job::FinishRebuild(answer)).await?;
+        outcome.await.map_err(|_| StoreError::new("the writer has stopped"))?
+    }
+
+    /// Finishes the commits that are queued, writes everything into the one file, and ends. Later calls are refused.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        let (done, closed) = oneshot::channel();
+        if self.send(Job::Close(done)).await.is_ok() {
+            // An error means that the writer had already gone.
+            let _ = closed.await;
+        }
+    }
+
+    async fn send(&self, job: Job) -> Result<(), StoreError> {
+        let jobs = self.jobs.as_ref().expect("the queue is there until the store is dropped");
+        jobs.send(job).await.map_err(|_| StoreError::new("the store is closed"))
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
+            tracing::error!("the writer of a store panicked");
+        }
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn commit(&self, batch: Arc<Batch>) -> Result<Committed, CommitError> {
+        batch.check(&self.schema)?;
+        let (answer, outcome) = oneshot::channel();
+        self.send(Job::Commit(batch, answer)).await?;
+        outcome.await.unwrap_or_else(|_| Err(CommitError::Unknown("the writer has stopped".into())))
+    }
+
+    async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
+        if let Some(unknown) = keys.iter().find(|key| self.schema.collection(key.collection).is_none()) {
+            return Err(StoreError::new(format_args!("the schema has no collection {}", unknown.collection)));
+        }
+        let keys = keys.to_vec();
+        self.readers.read(move |connection| readers::get(connection, &keys)).await
+    }
+
+    async fn query(&self, query: &Query) -> Result<Vec<Found>, StoreError> {
+        query.check()?;
+        let query = query.clone();
+        self.readers.read(move |connection| readers::query(connection, &query)).await
+    }
+
+    async fn stream(&self, id: &StreamId, from_version: u64, limit: usize) -> Result<Vec<Recorded>, StoreError> {
+        let id = id.clone();
+        self.readers.read(move |connection| journal::stream(connection, &id, from_version, limit)).await
+    }
+
+    async fn tail(&self, after: Position, limit: usize) -> Result<Tail, StoreError> {
+        self.readers.read(move |connection| journal::tail(connection, after, limit)).await
+    }
+}

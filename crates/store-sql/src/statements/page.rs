@@ -1,0 +1,150 @@
+//! A page of documents as SQL, one text per shape of query.
+
+use std::fmt::Write;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use kernel::document::Value;
+use kernel::store::Query;
+
+use crate::schema::{index_name, quoted};
+
+/// A stretch of the index that a page is read from. Null sorts first and compares with nothing, so a page over a
+/// column that may be null takes two statements, each of which only walks forward from where the page begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Section {
+    /// Documents whose sort column is null, by id.
+    Nulls,
+    /// Documents with a value in the sort column; all documents when the order is by id.
+    Values,
+}
+
+impl Section {
+    /// The sections that can hold something of the page, in the page's order.
+    pub(crate) fn of(query: &Query) -> &'static [Self] {
+        let bounded = query.range.0 != Bound::Unbounded || query.range.1 != Bound::Unbounded;
+        let nulls_left_out = query.equals.is_empty() || query.sort_column().is_none() || bounded;
+        let after_null = query.after.as_ref().map(|(sort, _)| *sort == Some(Value::Null));
+        match (query.descending, after_null) {
+            (true, Some(true)) if nulls_left_out => &[],
+            (true, Some(true)) => &[Self::Nulls],
+            (false, Some(false)) => &[Self::Values],
+            _ if nulls_left_out => &[Self::Values],
+            (true, _) => &[Self::Values, Self::Nulls],
+            (false, _) => &[Self::Nulls, Self::Values],
+        }
+    }
+}
+
+/// What is bound to a place in a page's text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Parameter<'a> {
+    Value(&'a Value),
+    Text(&'a str),
+}
+
+/// One section of a page: the text, and what to bind. The limit is bound last. Gives id, version, document and the
+/// value that the page is ordered by.
+#[derive(Debug)]
+pub(crate) struct Page<'a> {
+    pub(crate) text: String,
+    pub(crate) parameters: Vec<Parameter<'a>>,
+}
+
+impl<'a> Page<'a> {
+    pub(crate) fn new(query: &'a Query, section: Section) -> Self {
+        let sort = query.sort_column().map(quoted);
+        let mut page = Self { text: String::with_capacity(256), parameters: Vec::new() };
+        page.source(query, sort.as_deref());
+        match (section, &sort) {
+            (Section::Nulls, Some(sort)) => page.push(format_args!(" AND {sort} IS NULL")),
+            (Section::Nulls, None) => unreachable!("an id is never null"),
+            (Section::Values, None) => page.range("id", query),
+            (Section::Values, Some(sort)) => {
+                page.push(format_args!(" AND {sort} IS NOT NULL"));
+                page.range(sort, query);
+            }
+        }
+        page.filters(query);
+        page.order(query, sort.as_deref().filter(|_| section == Section::Values));
+        page
+    }
+
+    fn source(&mut self, query: &'a Query, sort: Option<&str>) {
+        let table = quoted(query.collection.name);
+        self.push(format_args!("SELECT id, version, doc, {} FROM {table}", sort.unwrap_or("NULL")));
+        let Some(index) = query.declared_index() else {
+            return self.push(format_args!(" WHERE TRUE"));
+        };
+        // The declaration decides which index serves, not the planner's guess about the data; and the planner takes
+        // a partial index only if it sees the index's own condition.
+        self.push(format_args!(" INDEXED BY {}", index_name(query.collection, index)));
+        self.push(format_args!(" WHERE {} IS NOT NULL", quoted(index.columns[0])));
+        for (name, value) in index.columns.iter().zip(&query.equals) {
+            self.equal(&quoted(name), value);
+        }
+    }
+
+    fn equal(&mut self, name: &str, value: &'a Value) {
+        if *value == Value::Null {
+            self.push(format_args!(" AND {name} IS NULL"));
+        } else {
+            self.push(format_args!(" AND {name} = ?"));
+            self.parameters.push(Parameter::Value(value));
+        }
+    }
+
+    fn range(&mut self, name: &str, query: &'a Query) {
+        let bounds = [(&query.range.0, [">=", ">"]), (&query.range.1, ["<=", "<"])];
+        for (bound, [included, excluded]) in bounds {
+            let (operator, value) = match bound {
+                Bound::Unbounded => continue,
+                Bound::Included(value) => (included, value),
+                Bound::Excluded(value) => (excluded, value),
+            };
+            self.push(format_args!(" AND {name} {operator} ?"));
+            self.parameters.push(Parameter::Value(value));
+        }
+    }
+
+    /// The unary plus keeps the planner from walking another index than the one whose order the page has.
+    fn filters(&mut self, query: &'a Query) {
+        for (name, value) in &query.filters {
+            self.equal(&format!("+{}", quoted(name)), value);
+        }
+        if let Some((name, part)) = &query.contains {
+            self.push(format_args!(" AND instr({}, ?) > 0", quoted(name)));
+            self.parameters.push(Parameter::Text(part));
+        }
+    }
+
+    /// `sort` is the column that orders this section; without one it is in the order of the ids.
+    fn order(&mut self, query: &'a Query, sort: Option<&str>) {
+        let (beyond, direction) = if query.descending { ("<", " DESC") } else { (">", "") };
+        match (&query.after, sort) {
+            (Some((Some(value), id)), Some(sort)) if *value != Value::Null => {
+                self.push(format_args!(" AND ({sort}, id) {beyond} (?, ?)"));
+                self.parameters.extend([Parameter::Value(value), Parameter::Text(id)]);
+            }
+            (Some((None | Some(Value::Null), id)), None) => self.beyond_id(beyond, id),
+            // Without a cursor, or in the section that comes after the one where the cursor is.
+            _ => {}
+        }
+        match sort {
+            Some(sort) => self.push(format_args!(" ORDER BY {sort}{direction}, id{direction} LIMIT ?")),
+            None => self.push(format_args!(" ORDER BY id{direction} LIMIT ?")),
+        }
+    }
+
+    fn beyond_id(&mut self, beyond: &str, id: &'a Arc<str>) {
+        self.push(format_args!(" AND id {beyond} ?"));
+        self.parameters.push(Parameter::Text(id));
+    }
+
+    fn push(&mut self, more: std::fmt::Arguments<'_>) {
+        self.text.write_fmt(more).expect("a String takes what is written");
+    }
+}
+
+#[cfg(test)]
+mod tests;

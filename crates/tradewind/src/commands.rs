@@ -1,0 +1,10 @@
+//! The commands of the binary, each in its own file.
+
+pub mod admin;
+pub mod api;
+pub mod config;
+pub mod demo;
+pub mod migrate;
+pub mod rebuild;
+pub mod replay;
+pub mod serve;

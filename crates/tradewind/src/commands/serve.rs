@@ -1,0 +1,89 @@
+//! `tradewind serve`: everything in one process, until it is told to stop.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::data::DataDirectory;
+use crate::system::System;
+use crate::{first_admin, metrics, server};
+
+/// Runs until SIGTERM or SIGINT, then finishes what was accepted.
+pub async fn run(config: &Config, services: &[String]) -> Result<()> {
+    if !services.is_empty() {
+        bail!(
+            "this build runs all services in one process; start it as `tradewind serve` \
+             (services of their own need a broker, which is not built in yet)"
+        );
+    }
+    let data = DataDirectory::lock(&config.data)?;
+    let listener = server::bind(config.listen).await?;
+    let address = listener.local_addr()?;
+    let system = System::start(config, &data, metrics::install()?).await?;
+    let admin = first_admin::ensure(&system.users, config, &data).await?;
+    let stop = CancellationToken::new();
+    for note in &config.notes {
+        tracing::warn!("{note}");
+    }
+    println!("Tradewind listens on http://{address}");
+    println!("  data    {}", data.path().display());
+    if let Some(admin) = admin {
+        println!("  admin   {} with the password {}", admin.email, admin.password);
+        println!("          (printed once; kept in {})", admin.kept_in.display());
+    }
+    let serving = tokio::spawn(server::serve(listener, system.door.clone(), stop.clone()));
+    wait_for_signal().await?;
+    println!("Tradewind finishes what was accepted");
+    stop.cancel();
+    serving.await?;
+    system.stop().await;
+    Ok(())
+}
+
+async fn wait_for_signal() -> Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// A server that a command runs for itself, on a free port.
+#[derive(Debug)]
+pub struct OwnServer {
+    /// Where it listens.
+    pub url: String,
+    system: System,
+    stop: CancellationToken,
+    serving: tokio::task::JoinHandle<()>,
+    _data: DataDirectory,
+}
+
+impl OwnServer {
+    /// Starts everything on the data directory of `config`, listening as it says.
+    pub async fn start(config: &Config) -> Result<Self> {
+        let data = DataDirectory::lock(&config.data)?;
+        let listener: TcpListener = server::bind(config.listen).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let system = System::start(config, &data, metrics::install()?).await?;
+        first_admin::ensure(&system.users, config, &data).await?;
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(server::serve(listener, system.door.clone(), stop.clone()));
+        Ok(Self { url, system, stop, serving, _data: data })
+    }
+
+    /// Finishes what was accepted, and ends.
+    pub async fn stop(self) -> Result<()> {
+        self.stop.cancel();
+        self.serving.await?;
+        self.system.stop().await;
+        // Requests that went to the background settle before the directory is let go.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Ok(())
+    }
+}

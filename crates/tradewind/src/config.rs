@@ -1,0 +1,256 @@
+//! Configuration: defaults in the binary, then `tradewind.toml`, then `TRADEWIND_*` variables, which a `.env` file may
+//! hold. One flat list of settings; `listen` in the file is `TRADEWIND_LISTEN` in the environment.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use contracts::Email;
+
+mod legacy;
+mod value;
+
+pub use value::{Concealed, List, Span};
+use value::Setting;
+
+/// The file looked for in the working directory unless `--config` names another.
+pub const FILE: &str = "tradewind.toml";
+const PREFIX: &str = "TRADEWIND_";
+
+/// Declares the settings: name, type, default, and what it means.
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $name:ident: $Type:ty = $default:literal;)+) => {
+        /// All settings, validated.
+        #[derive(Clone, Debug)]
+        pub struct Config {
+            $($(#[doc = $doc])+ pub $name: $Type,)+
+            /// Where each setting's value is from, in order of declaration.
+            pub shown: Vec<Shown>,
+            /// What a person should know about the configuration.
+            pub notes: Vec<String>,
+        }
+
+        const NAMES: &[&str] = &[$(stringify!($name)),+];
+
+        impl Config {
+            fn parse(values: &mut Values) -> Result<Self> {
+                let mut shown = Vec::new();
+                $(let $name = values.take::<$Type>(stringify!($name), $default, &[$($doc),+], &mut shown)?;)+
+                Ok(Self { $($name,)+ shown, notes: Vec::new() })
+            }
+        }
+    };
+}
+
+settings! {
+    /// Where the gateway listens. Port 0 takes any free one.
+    listen: SocketAddr = "127.0.0.1:3000";
+    /// The directory of the embedded stores, the payment ledger and the first admin's password.
+    data: PathBuf = "./tradewind-data";
+    /// What is logged: error, warn, info, debug, trace, or a filter such as `info,orders=debug`. The server logs info
+    /// unless told otherwise, other commands warn.
+    log: Option<String> = "";
+    /// How logs look: `text` for people, `json` for machines.
+    log_format: LogFormat = "text";
+    /// Requests without a token, per address.
+    rate_limit_anonymous: gateway::config::Rate = "100/15m";
+    /// Requests with a token, per user.
+    rate_limit_user: gateway::config::Rate = "6000/15m";
+    /// All requests of an address, whoever sends them.
+    rate_limit_ip: gateway::config::Rate = "off";
+    /// Proxies whose X-Forwarded-For is believed: addresses or networks, separated by commas.
+    trusted_proxies: List<gateway::config::Network> = "";
+    /// Web origins that may call the API from a browser, separated by commas; `*` is any.
+    cors_origins: List<String> = "";
+    /// How long a request may take.
+    request_timeout: Span = "30s";
+    /// How long a confirmed order waits for its payment.
+    payment_window: Span = "30m";
+    /// A directory with message templates that replace the built-in ones.
+    templates: Option<PathBuf> = "";
+    /// The first admin's e-mail, made at the first start.
+    admin_email: Option<Email> = "";
+    /// The first admin's password.
+    admin_password: Option<Concealed> = "";
+    /// What services show each other to get a token of their own.
+    service_secret: Option<Concealed> = "";
+}
+
+/// How logs look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl std::str::FromStr for LogFormat {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => bail!("must be `text` or `json`"),
+        }
+    }
+}
+
+/// A setting as `config print` shows it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Shown {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value as text; secrets are concealed.
+    pub value: String,
+    /// `default`, a file's path, or a variable's name.
+    pub from: String,
+    /// What it means.
+    pub meaning: String,
+}
+
+/// The values that files and the environment give, before they are parsed.
+#[derive(Debug, Default)]
+struct Values {
+    given: BTreeMap<String, (String, String)>,
+}
+
+impl Values {
+    fn take<T: Setting>(
+        &mut self,
+        name: &'static str,
+        default: &str,
+        meaning: &[&str],
+        shown: &mut Vec<Shown>,
+    ) -> Result<T> {
+        let (value, from) = self.given.remove(name).unwrap_or_else(|| (default.to_owned(), "default".to_owned()));
+        let parsed = T::parse(&value).map_err(|error| anyhow!("{name} = {value:?} (from {from}): {error}"))?;
+        let meaning = meaning.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+        let value = if T::SECRET && !value.is_empty() { "(set)".to_owned() } else { value };
+        shown.push(Shown { name, value, from, meaning });
+        Ok(parsed)
+    }
+
+    fn add_file(&mut self, path: &Path) -> Result<()> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
+        for (name, value) in table {
+            check_name(&name, &format!("{} in {}", name, path.display()))?;
+            let value = match value {
+                toml::Value::String(text) => text,
+                toml::Value::Array(entries) => join(&entries)?,
+                toml::Value::Integer(_) | toml::Value::Boolean(_) => value.to_string(),
+                _ => bail!("{name} in {}: must be text, a number or a list of texts", path.display()),
+            };
+            self.given.insert(name, (value, path.display().to_string()));
+        }
+        Ok(())
+    }
+
+    fn add_environment(&mut self, variables: impl Iterator<Item = (String, String)>) -> Result<()> {
+        for (variable, value) in variables {
+            let Some(name) = variable.strip_prefix(PREFIX) else { continue };
+            let name = name.to_ascii_lowercase();
+            check_name(&name, &variable)?;
+            self.given.insert(name, (value, variable));
+        }
+        Ok(())
+    }
+}
+
+fn join(entries: &[toml::Value]) -> Result<String> {
+    let texts = entries.iter().map(|entry| entry.as_str().ok_or_else(|| anyhow!("a list must hold texts")));
+    Ok(texts.collect::<Result<Vec<_>>>()?.join(","))
+}
+
+fn check_name(name: &str, shown: &str) -> Result<()> {
+    if NAMES.contains(&name) {
+        return Ok(());
+    }
+    let near = NAMES.iter().filter(|known| known.contains(name) || name.contains(**known)).next();
+    match near {
+        Some(near) => bail!("{shown} is not a setting; did you mean `{near}`? `tradewind config print` lists all"),
+        None => bail!("{shown} is not a setting; `tradewind config print` lists all"),
+    }
+}
+
+impl Config {
+    /// Reads `.env`, the file and the environment.
+    pub fn load(file: Option<&Path>) -> Result<Self> {
+        let dotenv = dotenvy::dotenv_iter().ok().into_iter().flatten();
+        let dotenv: BTreeMap<String, String> =
+            dotenv.collect::<Result<_, _>>().context("the .env file cannot be read")?;
+        let variables: BTreeMap<String, String> = dotenv.into_iter().chain(std::env::vars()).collect();
+        let mut values = Values::default();
+        match file {
+            Some(file) => values.add_file(file)?,
+            None if Path::new(FILE).exists() => values.add_file(Path::new(FILE))?,
+            None => {}
+        }
+        values.add_environment(variables.clone().into_iter())?;
+        let mut config = Self::parse(&mut values)?;
+        config.notes = legacy::notes(&variables);
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The defaults with some settings given, for servers that commands start for themselves.
+    pub fn with(settings: &[(&str, &str)]) -> Result<Self> {
+        let mut values = Values::default();
+        for (name, value) in settings {
+            check_name(name, name)?;
+            values.given.insert((*name).to_owned(), ((*value).to_owned(), "this command".to_owned()));
+        }
+        Self::parse(&mut values)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.admin_email.is_some() != self.admin_password.is_some() {
+            bail!("admin_email and admin_password go together: set both TRADEWIND_ADMIN_EMAIL and TRADEWIND_ADMIN_PASSWORD");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_environment(variables: &[(&str, &str)]) -> Result<Config> {
+        let mut values = Values::default();
+        values.add_environment(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))?;
+        let config = Config::parse(&mut values)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        let config = from_environment(&[]).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:3000");
+        assert!(config.shown.iter().all(|shown| shown.from == "default" && !shown.meaning.is_empty()));
+    }
+
+    #[test]
+    fn a_variable_sets_what_the_file_calls_the_same() {
+        let config = from_environment(&[("TRADEWIND_PAYMENT_WINDOW", "2s"), ("PATH", "/bin")]).unwrap();
+        assert_eq!(config.payment_window.get(), std::time::Duration::from_secs(2));
+    }
+
+    #[test]
+    fn what_is_misspelt_is_refused_with_the_right_name() {
+        let error = from_environment(&[("TRADEWIND_RATE_LIMIT", "1/m")]).unwrap_err().to_string();
+        assert!(error.contains("rate_limit_anonymous"), "{error}");
+        let error = from_environment(&[("TRADEWIND_LISTEN", "3000")]).unwrap_err().to_string();
+        assert!(error.contains("listen") && error.contains("TRADEWIND_LISTEN"), "{error}");
+    }
+
+    #[test]
+    fn half_an_admin_is_refused_and_a_password_is_never_shown() {
+        assert!(from_environment(&[("TRADEWIND_ADMIN_EMAIL", "a@example.com")]).is_err());
+        let both = [("TRADEWIND_ADMIN_EMAIL", "a@example.com"), ("TRADEWIND_ADMIN_PASSWORD", "swordfish")];
+        assert!(!format!("{:?}", from_environment(&both).unwrap()).contains("swordfish"));
+    }
+}

@@ -1,0 +1,64 @@
+//! The data directory: one SQLite file per service, the payment ledger, and a lock that keeps a second process out.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use contracts::Service;
+
+/// The directory, held by this process until it is dropped.
+#[derive(Debug)]
+pub struct DataDirectory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDirectory {
+    /// Makes the directory if need be, and locks it. Refused while another process holds it.
+    pub fn lock(path: &Path) -> Result<Self> {
+        std::fs::create_dir_all(path)
+            .with_context(|| format!("cannot make the data directory {}; set TRADEWIND_DATA", path.display()))?;
+        let path = path.canonicalize().with_context(|| format!("cannot find {}", path.display()))?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock"));
+        let lock = lock.with_context(|| format!("cannot write to {}; set TRADEWIND_DATA", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => bail!(
+                "{} is in use by another tradewind process; stop that one first, or set TRADEWIND_DATA to another directory",
+                path.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock the data directory {}", path.display()))
+            }
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file of a service's store.
+    #[must_use]
+    pub fn store(&self, service: Service) -> PathBuf {
+        self.path.join(format!("{service}.sqlite"))
+    }
+
+    /// The ledger of the simulated payment provider.
+    #[must_use]
+    pub fn ledger(&self) -> PathBuf {
+        self.path.join("payment-ledger.jsonl")
+    }
+
+    /// Keeps the first admin's password, readable by its owner alone.
+    pub fn write_admin_password(&self, password: &str) -> Result<PathBuf> {
+        let path = self.path.join("admin-password");
+        let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path);
+        let mut file = file.with_context(|| format!("cannot write {}", path.display()))?;
+        writeln!(file, "{password}").and_then(|()| file.sync_all()).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+}

@@ -1,0 +1,125 @@
+//! The binary: configuration, wiring and the command line.
+
+#![expect(unreachable_pub, reason = "nobody depends on a binary; `pub` marks what its other modules use")]
+
+mod client;
+mod commands;
+mod config;
+mod data;
+mod first_admin;
+mod metrics;
+mod recipients;
+mod replay;
+mod server;
+mod system;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow};
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::commands::{admin, serve};
+use crate::config::{Config, LogFormat};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// An event-driven commerce backend: it takes an order from sign-up to reserved, paid, confirmed and notified.
+#[derive(Debug, Parser)]
+#[command(name = "tradewind", version, propagate_version = true)]
+struct Arguments {
+    /// The configuration file [default: tradewind.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the shop
+    Serve {
+        /// Only these services
+        services: Vec<String>,
+    },
+    /// Watch an order go through all services, on a temporary store
+    Demo(commands::demo::Options),
+    /// Play real order history through the API, and reconcile it exactly
+    Replay(commands::replay::Options),
+    /// Make an admin
+    #[command(subcommand)]
+    Admin(admin::Command),
+    /// Follow the events of a running system
+    #[command(subcommand)]
+    Events(commands::api::Events),
+    /// See to events that a consumer could not handle
+    #[command(subcommand)]
+    DeadLetters(commands::api::DeadLetters),
+    /// Show or check the configuration
+    #[command(subcommand)]
+    Config(commands::config::Command),
+    /// Make the embedded stores, or bring them up to date; the server must not run
+    Migrate(commands::migrate::Options),
+    /// Fold all views anew from the journals; the server must not run
+    Rebuild(commands::rebuild::Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // The first, and only, provider of TLS in this process.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        eprintln!("error: TLS has been set up twice");
+        return ExitCode::FAILURE;
+    }
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode> {
+    let config = Config::load(arguments.config.as_deref())?;
+    log_to_standard_error(&config, arguments.command.default_log())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match arguments.command {
+            Command::Serve { services } => serve::run(&config, &services).await?,
+            Command::Demo(options) => commands::demo::run(&options).await?,
+            Command::Replay(options) => return commands::replay::run(&config, &options).await,
+            Command::Admin(command) => admin::run(&config, command).await?,
+            Command::Events(command) => commands::api::events(&config, command).await?,
+            Command::DeadLetters(command) => commands::api::dead_letters(&config, command).await?,
+            Command::Config(command) => commands::config::run(&config, &command)?,
+            Command::Migrate(options) => commands::migrate::run(&config, &options).await?,
+            Command::Rebuild(options) => commands::rebuild::run(&config, &options).await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+impl Command {
+    /// What is logged unless the configuration says: commands that talk to a person are not interrupted by their server.
+    fn default_log(&self) -> &'static str {
+        match self {
+            Self::Serve { .. } => "info",
+            _ => "warn",
+        }
+    }
+}
+
+fn log_to_standard_error(config: &Config, default: &str) -> Result<()> {
+    let log = config.log.as_deref().unwrap_or(default);
+    let filter = EnvFilter::try_new(log)
+        .map_err(|error| anyhow!("log = {log:?}: {error}; use a level such as info, or a filter"))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => subscriber.init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! The wiring: stores, engines, the bus, services and the gateway, in one process.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow};
+use contracts::Service;
+use gateway::config::{Origins, RateLimits};
+use gateway::{FrontDoor, Gateway, Upstream};
+use kernel::access::AccessEvents;
+use kernel::auth::Verifier;
+use kernel::bus::Bus;
+use kernel::clock::{Clock, Ids, SystemClock};
+use kernel::document::Collection;
+use kernel::embedded::{EmbeddedBus, Journal};
+use kernel::engine::{Engine, Parts, schema};
+use kernel::reaction::Consumers;
+use kernel::rebuild::Fold;
+use metrics_exporter_prometheus::PrometheusHandle;
+use payments::simulated::Simulated;
+use store_sql::{SqliteOptions, SqliteStore};
+use users::{Argon2Hasher, Keys, Users};
+
+use crate::config::Config;
+use crate::data::DataDirectory;
+use crate::recipients::InProcess;
+
+/// What a service keeps, and how it is folded.
+#[derive(Clone, Copy, Debug)]
+pub struct Described {
+    /// Whose it is.
+    pub service: Service,
+    /// Its own collections.
+    pub collections: &'static [&'static Collection],
+    /// Folds an event of its journal into its views.
+    pub fold: Fold,
+}
+
+/// Every service of the house.
+pub const SERVICES: [Described; 7] = [
+    Described { service: Service::Users, collections: users::COLLECTIONS, fold: users::fold },
+    Described { service: Service::Catalog, collections: catalog::COLLECTIONS, fold: catalog::fold },
+    Described { service: Service::Inventory, collections: inventory::COLLECTIONS, fold: inventory::fold },
+    Described { service: Service::Orders, collections: orders::COLLECTIONS, fold: orders::fold },
+    Described { service: Service::Payments, collections: payments::COLLECTIONS, fold: payments::fold },
+    Described { service: Service::Notifications, collections: notifications::COLLECTIONS, fold: notifications::fold },
+    Described { service: Service::Events, collections: events::COLLECTIONS, fold: events::fold },
+];
+
+/// Opens, and so makes and migrates, the embedded store of a service.
+pub fn open_store(data: &DataDirectory, described: &Described, ids: &Ids, clock: &dyn Clock) -> Result<SqliteStore> {
+    let path = data.store(described.service);
+    let now = clock.now();
+    let options = SqliteOptions::new(&path, schema(described.collections), ids.uuid(now), now);
+    SqliteStore::open(options).with_context(|| format!("cannot open {}", path.display()))
+}
+
+/// All services of one process, running.
+#[derive(Debug)]
+pub struct System {
+    /// The way in.
+    pub door: FrontDoor,
+    /// For the first admin.
+    pub users: Users,
+    engines: BTreeMap<Service, Engine>,
+    stores: Vec<Arc<SqliteStore>>,
+}
+
+impl System {
+    /// Starts everything on the embedded stores of `data`.
+    pub async fn start(config: &Config, data: &DataDirectory, metrics: PrometheusHandle) -> Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let ids = Arc::new(Ids::from_entropy());
+        let mut engines = BTreeMap::new();
+        let mut stores = Vec::new();
+        for described in &SERVICES {
+            let store = Arc::new(open_store(data, described, &ids, clock.as_ref())?);
+            stores.push(Arc::clone(&store));
+            let parts = Parts { store, shared: false, clock: Arc::clone(&clock), ids: Arc::clone(&ids) };
+            engines.insert(described.service, Engine::start(described.service, parts).await?);
+        }
+        let engine = |service: Service| engines.get(&service).expect("every service has an engine").clone();
+        let journals = engines.iter().map(|(&service, engine)| {
+            (service, Journal { store: Arc::clone(engine.reader().store()), head: engine.head() })
+        });
+        let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new(journals));
+
+        let keys = Keys::open(&engine(Service::Users)).await?;
+        let verifier = Arc::new(Verifier::new(keys.key_source(), Arc::clone(&clock)));
+        let access = AccessEvents::new(Arc::clone(&clock), Arc::clone(&ids));
+        let ports = users::Ports {
+            keys,
+            hasher: Arc::new(Argon2Hasher::on_all_processors(Arc::clone(&ids))),
+            access: access.clone(),
+        };
+        let service_secret = config.service_secret.as_ref().map(|secret| secret.reveal().parse());
+        let service_secret = service_secret.transpose().map_err(|error| anyhow!("service_secret: {error}"))?;
+        let users_config = users::Config { service_secret };
+        let users = Users::start(engine(Service::Users), &bus, &verifier, ports, users_config).await?;
+        let catalog = catalog::Catalog::start(engine(Service::Catalog), &bus, &verifier).await?;
+        let inventory = inventory::Inventory::start(engine(Service::Inventory), &bus, &verifier).await?;
+        let orders_config = orders::Config { payment_window: config.payment_window.get() };
+        let orders =
+            orders::Orders::start(engine(Service::Orders), &bus, &verifier, access.clone(), &orders_config).await?;
+        let provider = Arc::new(Simulated::open(&data.ledger()).context("cannot open the payment ledger")?);
+        let payments = payments::Payments::start(engine(Service::Payments), &bus, &verifier, provider).await?;
+        let notifications_config = notifications::Config { templates: config.templates.clone() };
+        let notifications = notifications::Notifications::start(
+            engine(Service::Notifications),
+            &bus,
+            &verifier,
+            notifications_config,
+            Arc::new(InProcess { users: users.clone() }),
+            Arc::new(notifications::LogChannel),
+        )
+        .await?;
+        let events = events::Events::start(engine(Service::Events), &bus, &verifier, access).await?;
+
+        let consumers: Vec<Consumers> = [
+            users.consumers(),
+            catalog.consumers(),
+            inventory.consumers(),
+            orders.consumers(),
+            payments.consumers(),
+            notifications.consumers(),
+            events.consumers(),
+        ]
+        .map(Consumers::clone)
+        .to_vec();
+        let upstreams: BTreeMap<Service, Upstream> = BTreeMap::from([
+            (Service::Users, users.router().into()),
+            (Service::Catalog, catalog.router().into()),
+            (Service::Inventory, inventory.router().into()),
+            (Service::Orders, orders.router().into()),
+            (Service::Payments, payments.router().into()),
+            (Service::Notifications, notifications.router().into()),
+            (Service::Events, events.router().into()),
+        ]);
+        let process = gateway::health::Process {
+            stores: engines.iter().map(|(&service, it)| (service, Arc::clone(it.reader().store()))).collect(),
+            consumers,
+            clock: Arc::clone(&clock),
+        };
+        let door = Gateway::new(gateway_config(config)?, upstreams, verifier, clock, ids)
+            .with_health(Arc::new(process))
+            .with_metrics(metrics)
+            .open();
+        Ok(Self { door, users, engines, stores })
+    }
+
+    /// Finishes what was accepted, and closes the stores.
+    pub async fn stop(self) {
+        futures::future::join_all(self.engines.values().map(Engine::stop)).await;
+        for store in self.stores {
+            store.close().await;
+        }
+    }
+}
+
+fn gateway_config(config: &Config) -> Result<gateway::Config> {
+    let timeout = u64::try_from(config.request_timeout.get().as_millis()).context("request_timeout is too long")?;
+    Ok(gateway::Config {
+        rate_limit: RateLimits {
+            anonymous: config.rate_limit_anonymous,
+            user: config.rate_limit_user,
+            ip: config.rate_limit_ip,
+        },
+        trusted_proxies: config.trusted_proxies.0.clone(),
+        cors_origins: Origins::try_from(config.cors_origins.0.clone())?,
+        request_timeout_ms: NonZeroU64::new(timeout).context("request_timeout must be at least a millisecond")?,
+        ..gateway::Config::default()
+    })
+}

@@ -1,0 +1,146 @@
+//! One command of a check.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::tally::Tally;
+
+/// What is run, and what is expected of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    program: &'static str,
+    arguments: &'static [&'static str],
+    environment: &'static [(&'static str, &'static str)],
+    is_optional: bool,
+    is_counted: bool,
+}
+
+/// What became of a step that did not fail.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outcome {
+    /// It is as it should be.
+    Passed,
+    /// Its tool is not installed.
+    Skipped,
+}
+
+impl Step {
+    pub(crate) const fn cargo(name: &'static str, arguments: &'static [&'static str]) -> Self {
+        Self {
+            name,
+            program: "cargo",
+            arguments,
+            environment: &[],
+            is_optional: false,
+            is_counted: false,
+        }
+    }
+
+    /// A program that a machine may have; without it the step is skipped.
+    pub(crate) const fn tool(name: &'static str, program: &'static str, arguments: &'static [&'static str]) -> Self {
+        Self {
+            program,
+            ..Self::cargo(name, arguments).optional()
+        }
+    }
+
+    pub(crate) const fn optional(self) -> Self {
+        Self {
+            is_optional: true,
+            ..self
+        }
+    }
+
+    /// Its tests are counted, and there must be some.
+    pub(crate) const fn counted(self) -> Self {
+        Self {
+            is_counted: true,
+            ..self
+        }
+    }
+
+    pub(crate) const fn with(self, environment: &'static [(&'static str, &'static str)]) -> Self {
+        Self { environment, ..self }
+    }
+
+    /// Runs it in the repository's root. What it prints goes through.
+    pub(crate) fn run(&self, tally: &mut Tally) -> Result<Outcome> {
+        println!("\n== {}: {self}", self.name);
+        if self.is_optional && !self.is_installed() {
+            println!("skipped: {} is not installed", self.tool_name());
+            return Ok(Outcome::Skipped);
+        }
+        let mut command = self.command();
+        command.args(self.arguments);
+        if self.is_counted {
+            command.stdout(Stdio::piped());
+        }
+        let child = command
+            .spawn()
+            .with_context(|| format!("{} cannot be run", self.program))?;
+        let status = watch(child, tally).with_context(|| format!("{} cannot be watched", self.program))?;
+        if !status.success() {
+            bail!("{} failed ({status}): {self}", self.name);
+        }
+        if self.is_counted && tally.passed == 0 {
+            bail!("{} ran no test: {self}", self.name);
+        }
+        Ok(Outcome::Passed)
+    }
+
+    fn is_installed(&self) -> bool {
+        let subcommand = self.arguments.first().filter(|_| self.program == "cargo");
+        let mut version = self.command();
+        version
+            .args(subcommand)
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        version.status().is_ok_and(|status| status.success())
+    }
+
+    fn tool_name(&self) -> String {
+        match self.arguments.first() {
+            Some(subcommand) if self.program == "cargo" => format!("cargo-{subcommand}"),
+            _ => self.program.to_owned(),
+        }
+    }
+
+    fn command(&self) -> Command {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .expect("xtask lies in the repository's root");
+        let mut command = Command::new(self.program);
+        command.current_dir(root).envs(self.environment.iter().copied());
+        command
+    }
+}
+
+/// As one would type it.
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (name, value) in self.environment {
+            write!(f, "{name}='{value}' ")?;
+        }
+        f.write_str(self.program)?;
+        self.arguments.iter().try_for_each(|argument| write!(f, " {argument}"))
+    }
+}
+
+/// Waits for the end. Output that is piped is passed on line by line, and the tests in it are counted.
+fn watch(mut child: Child, tally: &mut Tally) -> std::io::Result<ExitStatus> {
+    if let Some(output) = child.stdout.take() {
+        let mut output = BufReader::new(output);
+        let mut line = Vec::new();
+        while output.read_until(b'\n', &mut line)? > 0 {
+            std::io::stdout().write_all(&line)?;
+            tally.count(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+    }
+    child.wait()
+}

@@ -1,0 +1,187 @@
+//! Which crate may depend on which: tradewind → gateway, services, adapters → kernel → contracts.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layer {
+    /// Words that services and clients share. No I/O.
+    Contracts,
+    Kernel,
+    Service,
+    Gateway,
+    /// Databases and brokers; only the binary knows them.
+    Adapter,
+    /// Only tests know it.
+    Testkit,
+    Binary,
+    /// Commands for developers; on their own.
+    Tools,
+}
+
+/// A new crate is given its layer here.
+fn layer(name: &str) -> Option<Layer> {
+    Some(match name {
+        "contracts" => Layer::Contracts,
+        "kernel" => Layer::Kernel,
+        "users" | "catalog" | "inventory" | "orders" | "payments" | "notifications" | "events" => Layer::Service,
+        "gateway" => Layer::Gateway,
+        "testkit" => Layer::Testkit,
+        "tradewind" => Layer::Binary,
+        "xtask" => Layer::Tools,
+        _ if name.starts_with("store-") || name.starts_with("bus-") => Layer::Adapter,
+        _ => return None,
+    })
+}
+
+/// Both ends are crates of this workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Edge {
+    from: String,
+    to: String,
+    /// Only for tests, examples and benchmarks.
+    is_dev: bool,
+}
+
+fn is_allowed(edge: &Edge) -> bool {
+    use Layer::{Adapter, Binary, Contracts, Gateway, Kernel, Service, Testkit, Tools};
+    let (Some(from), Some(to)) = (layer(&edge.from), layer(&edge.to)) else {
+        return false;
+    };
+    match from {
+        Contracts | Tools => false,
+        _ if to == Testkit => edge.is_dev,
+        Kernel => to == Contracts,
+        Service | Gateway | Adapter | Testkit => matches!(to, Contracts | Kernel),
+        Binary => matches!(to, Contracts | Kernel | Service | Gateway | Adapter),
+    }
+}
+
+fn cargo(arguments: &[&str]) -> Vec<u8> {
+    let output = Command::new(env!("CARGO"))
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    let output = output.expect("cargo runs this test");
+    assert!(
+        output.status.success(),
+        "cargo {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output.stdout
+}
+
+fn packages() -> Vec<Value> {
+    let metadata = cargo(&["metadata", "--no-deps", "--offline", "--format-version", "1"]);
+    let mut metadata: Value = serde_json::from_slice(&metadata).expect("cargo writes JSON");
+    let Value::Array(packages) = metadata["packages"].take() else {
+        panic!("cargo metadata names no packages")
+    };
+    packages
+}
+
+fn name(package: &Value) -> String {
+    package["name"].as_str().expect("a package has a name").to_owned()
+}
+
+fn edges() -> Vec<Edge> {
+    let mut edges = Vec::new();
+    for package in packages() {
+        for dependency in package["dependencies"]
+            .as_array()
+            .expect("a package lists its dependencies")
+        {
+            if dependency["path"].is_string() {
+                let is_dev = dependency["kind"] == "dev";
+                edges.push(Edge {
+                    from: name(&package),
+                    to: name(dependency),
+                    is_dev,
+                });
+            }
+        }
+    }
+    edges
+}
+
+#[test]
+fn every_crate_has_a_layer() {
+    let unknown: Vec<_> = packages()
+        .iter()
+        .map(name)
+        .filter(|name| layer(name).is_none())
+        .collect();
+    assert!(unknown.is_empty(), "give {unknown:?} a layer in {}", file!());
+}
+
+#[test]
+fn dependencies_point_from_the_binary_to_the_contracts() {
+    let edges = edges();
+    let wrong: Vec<_> = edges.iter().filter(|edge| !is_allowed(edge)).collect();
+    assert!(wrong.is_empty(), "these dependencies are not allowed: {wrong:#?}");
+    let known = Edge {
+        from: "kernel".into(),
+        to: "contracts".into(),
+        is_dev: false,
+    };
+    assert!(edges.contains(&known), "dependencies are not seen at all: {edges:?}");
+}
+
+#[test]
+fn a_dependency_that_points_the_wrong_way_is_refused() {
+    for (from, to) in [
+        ("contracts", "kernel"),
+        ("kernel", "catalog"),
+        ("kernel", "store-sql"),
+        ("orders", "payments"),
+        ("orders", "store-sql"),
+        ("orders", "gateway"),
+        ("gateway", "users"),
+        ("store-sql", "bus-nats"),
+        ("bus-nats", "tradewind"),
+        ("testkit", "orders"),
+        ("xtask", "contracts"),
+        ("tradewind", "something-new"),
+    ] {
+        for is_dev in [false, true] {
+            let edge = Edge {
+                from: from.into(),
+                to: to.into(),
+                is_dev,
+            };
+            assert!(!is_allowed(&edge), "{edge:?}");
+        }
+    }
+    for from in ["kernel", "orders", "gateway", "store-sql", "tradewind"] {
+        let edge = |is_dev| Edge {
+            from: from.into(),
+            to: "testkit".into(),
+            is_dev,
+        };
+        assert!(
+            is_allowed(&edge(true)) && !is_allowed(&edge(false)),
+            "{from} → testkit is for tests only"
+        );
+    }
+}
+
+#[test]
+fn contracts_bring_no_runtime_server_or_database() {
+    let tree = "tree --offline --package contracts --edges normal,build --prefix none --format {lib}";
+    let tree = cargo(&tree.split(' ').collect::<Vec<_>>());
+    let tree = String::from_utf8(tree).expect("crates have plain names");
+    let libraries: Vec<_> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(
+        libraries.contains(&"serde"),
+        "dependencies are not seen at all: {libraries:?}"
+    );
+    for forbidden in [
+        "tokio", "axum", "hyper", "mio", "reqwest", "rusqlite", "sqlx", "tracing",
+    ] {
+        assert!(
+            !libraries.contains(&forbidden),
+            "contracts must do no I/O, and depends on {forbidden}"
+        );
+    }
+}
