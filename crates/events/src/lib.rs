@@ -23,6 +23,7 @@ use kernel::store::{EVENT_BYTES_MAX, StoreError};
 use kernel::unit::Views;
 use kernel::writer;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 mod access;
 mod entry;
@@ -60,6 +61,7 @@ pub struct Events {
     feed: Arc<Feed<entry::Readable>>,
     access: Arc<access::Access>,
     seats: Arc<seats::Seats>,
+    closed: Arc<watch::Sender<bool>>,
 }
 
 /// A custom event that was published.
@@ -102,6 +104,7 @@ impl Events {
             feed,
             access,
             seats: Arc::default(),
+            closed: Arc::new(watch::Sender::new(false)),
         })
     }
 
@@ -208,6 +211,30 @@ impl Events {
             user,
             expires_at,
         };
-        Ok(Live::new(&self.engine, follower, listener, filter, admission, seat))
+        let ended = {
+            let (stopping, mut closed) = (self.engine.stopping(), self.closed.subscribe());
+            async move {
+                tokio::select! {
+                    () = stopping => {}
+                    _ = closed.wait_for(|closed| *closed) => {}
+                }
+            }
+        };
+        let clock = Arc::clone(self.engine.clock());
+        Ok(Live::new(
+            clock,
+            follower,
+            listener,
+            filter,
+            admission,
+            seat,
+            Box::pin(ended),
+        ))
+    }
+
+    /// Ends all live streams, and those that are still opened. A server that drains its requests before it stops the
+    /// services calls it first: a stream never ends by itself.
+    pub fn close_streams(&self) {
+        self.closed.send_replace(true);
     }
 }

@@ -51,8 +51,8 @@ pub struct Live {
     listener: Listener,
     filter: Filter,
     admission: Admission,
-    /// Completes when the service stops.
-    stopping: BoxFuture<'static, ()>,
+    /// Completes when the service ends its streams.
+    ended: BoxFuture<'static, ()>,
     heartbeat: BoxFuture<'static, ()>,
     /// Read, and not yet asked for.
     pending: VecDeque<(Position, Arc<Entry>)>,
@@ -74,7 +74,7 @@ impl fmt::Debug for Live {
 
 /// What a stream woke up for.
 enum Woken {
-    Stopping,
+    Ended,
     Heartbeat,
     Logged(Result<Vec<(Position, Readable)>, Lost>),
     Accessed(Option<Arc<Entry>>),
@@ -82,14 +82,14 @@ enum Woken {
 
 impl Live {
     pub(crate) fn new(
-        engine: &Engine,
+        clock: Arc<dyn Clock>,
         follower: Follower<Readable>,
         listener: Listener,
         filter: Filter,
         admission: Admission,
         seat: Seat,
+        ended: BoxFuture<'static, ()>,
     ) -> Self {
-        let clock = Arc::clone(engine.clock());
         Self {
             heartbeat: clock.sleep(until_heartbeat(&admission, clock.as_ref())),
             clock,
@@ -97,7 +97,7 @@ impl Live {
             listener,
             filter,
             admission,
-            stopping: Box::pin(engine.stopping()),
+            ended,
             pending: VecDeque::new(),
             told: None,
             look_at: Duration::ZERO,
@@ -130,13 +130,13 @@ impl Live {
             };
             let woken = tokio::select! {
                 biased;
-                () = &mut self.stopping => Woken::Stopping,
+                () = &mut self.ended => Woken::Ended,
                 () = &mut self.heartbeat => Woken::Heartbeat,
                 logged = logged => Woken::Logged(logged),
                 accessed = self.listener.next() => Woken::Accessed(accessed),
             };
             match woken {
-                Woken::Stopping | Woken::Accessed(None) | Woken::Logged(Err(Lost::Closed)) => return None,
+                Woken::Ended | Woken::Accessed(None) | Woken::Logged(Err(Lost::Closed)) => return None,
                 Woken::Heartbeat => {
                     self.heartbeat = self.clock.sleep(until_heartbeat(&self.admission, self.clock.as_ref()));
                     return Some(self.sign_of_life());

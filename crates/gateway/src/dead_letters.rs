@@ -12,7 +12,7 @@ use contracts::log::ListDeadLetters;
 use contracts::{Code, Cursor, DeadLetterId, Page, Problem, Service};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderName, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use kernel::auth::Caller;
 use kernel::http::{Failure, Json, Query, REQUEST_ID, TRACEPARENT};
@@ -130,13 +130,13 @@ fn page_request(parts: &Parts, limit: usize, cursor: Option<&Cursor>) -> Request
     *request.uri_mut() = format!("{PATH}?limit={limit}{cursor}")
         .parse()
         .expect("a cursor is safe in a URI");
-    let names = [AUTHORIZATION.as_str(), REQUEST_ID, TRACEPARENT];
-    *request.headers_mut() = HeaderMap::from_iter(
-        parts
-            .headers
-            .iter()
-            .filter_map(|(name, value)| names.contains(&name.as_str()).then(|| (name.clone(), value.clone()))),
-    );
+    for name in [AUTHORIZATION.as_str(), REQUEST_ID, TRACEPARENT] {
+        if let Some(value) = parts.headers.get(name) {
+            request
+                .headers_mut()
+                .insert(HeaderName::from_static(name), value.clone());
+        }
+    }
     *request.extensions_mut() = parts.extensions.clone();
     request
 }

@@ -18,16 +18,17 @@ use crate::Error;
 #[derive(Clone, Debug)]
 pub(crate) struct Inflow(Option<Arc<AtomicU8>>);
 
-const COMING: u8 = 0;
-const ARRIVED: u8 = 1;
-const TOO_LARGE: u8 = 2;
+const UNREAD: u8 = 0;
+const AWAITED: u8 = 1;
+const ARRIVED: u8 = 2;
+const TOO_LARGE: u8 = 3;
 
 impl Inflow {
-    /// Whether it has not all been read yet.
-    pub(crate) fn is_coming(&self) -> bool {
+    /// Whether somebody waits for the client to send more of it.
+    pub(crate) fn is_awaited(&self) -> bool {
         self.0
             .as_ref()
-            .is_some_and(|state| state.load(Ordering::Relaxed) == COMING)
+            .is_some_and(|state| state.load(Ordering::Relaxed) == AWAITED)
     }
 
     /// Whether it turned out to be larger than allowed.
@@ -47,7 +48,7 @@ pub(crate) fn watch(request: Request) -> Result<(Request, Inflow), Error> {
     if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
         return Err(Error::BodyTooLarge);
     }
-    let state = Arc::new(AtomicU8::new(COMING));
+    let state = Arc::new(AtomicU8::new(UNREAD));
     let watched = Arc::clone(&state);
     let request = request.map(|body| {
         Body::new(Watched {
@@ -73,10 +74,12 @@ impl HttpBody for Watched {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         let state = match &polled {
+            Poll::Pending => AWAITED,
             Poll::Ready(None) => ARRIVED,
             Poll::Ready(Some(Ok(_))) if self.body.is_end_stream() => ARRIVED,
+            Poll::Ready(Some(Ok(_))) => UNREAD,
             Poll::Ready(Some(Err(error))) if error.is::<LengthLimitError>() => TOO_LARGE,
-            Poll::Ready(Some(Ok(_) | Err(_))) | Poll::Pending => return polled,
+            Poll::Ready(Some(Err(_))) => return polled,
         };
         self.state.store(state, Ordering::Relaxed);
         polled

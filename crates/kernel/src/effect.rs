@@ -26,8 +26,9 @@ pub const LEASE: Duration = Duration::from_secs(15);
 pub const LEASE_RENEWAL: Duration = Duration::from_secs(5);
 /// Outside calls under way at once, per service.
 pub const EFFECTS_CONCURRENT_MAX: usize = 64;
-/// Effects that wait in memory for their turn; the others wait in the store.
-pub const EFFECTS_QUEUED_MAX: usize = 1024;
+/// Effects that wait in memory for their turn, at about 300 bytes each. Beyond that they wait in the store until their
+/// lease has ended, so this is what a burst may have without a pause.
+pub const EFFECTS_QUEUED_MAX: usize = 16 * 1024;
 /// How often the store is asked for effects that nobody holds.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -163,7 +164,7 @@ pub(crate) async fn run(
             Some(()) = running.next(), if !running.is_empty() => {}
             () = &mut sweep, if free => {
                 let due = runner.due(Duration::ZERO).await;
-                // A full look says that more may be due: after a burst or an outage they are not to wait for each other.
+                // A backlog is worked off as fast as calls end, not a page a second.
                 let pause = if due.len() < EFFECTS_CONCURRENT_MAX { SWEEP } else { Duration::ZERO };
                 running.extend(due.into_iter().map(|id| runner.take_over(id, Duration::ZERO)));
                 sweep = runner.engine.clock().sleep(pause);

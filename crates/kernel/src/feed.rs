@@ -228,3 +228,123 @@ impl<E: Clone> Follower<E> {
         self.after
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use contracts::EventId;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::event::{Lane, Meta, StreamId};
+
+    fn remembered(positions: std::ops::RangeInclusive<u64>, bytes: usize) -> Vec<Remembered<u64>> {
+        positions.map(|number| Remembered { position: Position(number), bytes, event: number }).collect()
+    }
+
+    fn recent() -> Recent<u64> {
+        Recent { epoch: Epoch::default(), events: VecDeque::new(), bytes: 0 }
+    }
+
+    fn found(recent: &Recent<u64>, after: u64, max: usize) -> Option<Vec<u64>> {
+        let looked = recent.after(Position(after), max, |_| true)?;
+        Some(looked.events.into_iter().map(|(_, event)| event).collect())
+    }
+
+    #[test]
+    fn what_is_recent_is_found_without_a_gap_or_not_at_all() {
+        let mut recent = recent();
+        assert_eq!(found(&recent, 0, 10), None);
+        recent.extend(Epoch::default(), &remembered(5..=8, 1));
+        assert_eq!(found(&recent, 3, 10), None);
+        assert_eq!(found(&recent, 4, 10), Some(vec![5, 6, 7, 8]));
+        assert_eq!(found(&recent, 4, 2), Some(vec![5, 6]));
+        assert_eq!(found(&recent, 8, 10), None);
+    }
+
+    #[test]
+    fn only_what_is_wanted_counts_but_all_of_it_is_looked_at() {
+        let mut recent = recent();
+        recent.extend(Epoch::default(), &remembered(1..=10, 1));
+        let looked = recent.after(Position(0), 2, |event| event % 3 == 0).unwrap();
+        assert_eq!((looked.reached, looked.events.len()), (Position(6), 2));
+        let looked = recent.after(looked.reached, 2, |event| event % 3 == 0).unwrap();
+        assert_eq!((looked.reached, looked.events), (Position(10), vec![(Position(9), 9)]));
+    }
+
+    #[test]
+    fn a_follower_far_behind_leaves_the_recent_events_alone() {
+        let mut recent = recent();
+        recent.extend(Epoch::default(), &remembered(1..=2, 1));
+        recent.extend(Epoch::default(), &remembered(100..=101, 1));
+        recent.extend(Epoch::default(), &remembered(3..=4, 1));
+        assert_eq!(found(&recent, 99, 10), Some(vec![100, 101]));
+        recent.extend(Epoch(Uuid::from_u128(1)), &remembered(1..=1, 1));
+        assert_eq!((found(&recent, 0, 10), recent.bytes), (Some(vec![1]), 1));
+    }
+
+    #[test]
+    fn memory_is_bounded_by_number_and_by_size() {
+        let mut many = recent();
+        many.extend(Epoch::default(), &remembered(1..=RECENT_EVENTS_MAX as u64 + 5, 1));
+        assert_eq!((many.events.len(), many.bytes), (RECENT_EVENTS_MAX, RECENT_EVENTS_MAX));
+        let mut large = recent();
+        large.extend(Epoch::default(), &remembered(1..=10, RECENT_BYTES_MAX / 4));
+        assert_eq!((large.events.len(), large.bytes), (4, RECENT_BYTES_MAX));
+        assert_eq!(found(&large, 6, 10), Some(vec![7, 8, 9, 10]));
+    }
+
+    #[tokio::test]
+    async fn followers_get_every_event_once_and_share_what_was_read() {
+        let schema = crate::engine::schema(&[]);
+        let (lanes, store) = (schema.lanes, crate::memory::MemoryStore::new(schema, Uuid::nil()));
+        let store: Arc<dyn Store> = Arc::new(store);
+        let (sender, head) = watch::channel(Position::START);
+        let prepared = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let counter = Arc::clone(&prepared);
+        let feed = Arc::new(Feed::new(Journal { store: Arc::clone(&store), head }, move |_, event| {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            event.position.0
+        }));
+        let mut followers = [Position::START; 3].map(|from| feed.follow(from));
+        let mut seen = [const { Vec::new() }; 3];
+        for version in 1..=1000 {
+            let stream = StreamId::new("a");
+            let meta =
+                Meta { schema: 1, actor: "a".into(), correlation: "c".into(), causation: None, trace: None };
+            let event = crate::event::NewEvent {
+                id: EventId::from_uuid(Uuid::from_u128(version.into())),
+                lane: Lane::of(&stream, lanes),
+                stream,
+                version,
+                event_type: "a.b".into(),
+                time: jiff::Timestamp::UNIX_EPOCH,
+                data: serde_json::from_str("{}").unwrap(),
+                meta: Arc::new(meta),
+            };
+            let batch = crate::store::Batch {
+                id: Uuid::from_u128(version.into()),
+                writer: "w".into(),
+                time: jiff::Timestamp::UNIX_EPOCH,
+                events: vec![event],
+                puts: Vec::new(),
+                deletes: Vec::new(),
+                reads: Vec::new(),
+            };
+            sender.send_replace(store.commit(Arc::new(batch)).await.unwrap().last);
+            for (nth, (follower, seen)) in followers.iter_mut().zip(&mut seen).enumerate() {
+                if version % (nth as u64 + 1) == 0 {
+                    seen.extend(follower.next(500, |_| true).await.unwrap().into_iter().map(|(_, event)| event));
+                }
+            }
+        }
+        for (follower, seen) in followers.iter_mut().zip(&mut seen) {
+            while !follower.is_at_head() {
+                seen.extend(follower.next(7, |_| true).await.unwrap().into_iter().map(|(_, event)| event));
+            }
+            assert_eq!(*seen, (1..=1000).collect::<Vec<u64>>());
+        }
+        assert_eq!(prepared.load(std::sync::atomic::Ordering::Relaxed), 1000);
+        drop(sender);
+        assert!(matches!(followers[0].next(1, |_| true).await, Err(Lost::Closed)));
+    }
+}

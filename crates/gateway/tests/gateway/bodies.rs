@@ -97,6 +97,10 @@ async fn a_service_that_does_not_answer_in_time_is_given_up_on() {
     assert_eq!(answer.header("retry-after"), "1");
     assert_snapshot!(answer.shown(), @r#"503 {"type":"/docs/errors#upstream-unavailable","title":"Service unavailable","status":503,"detail":"Repeat the request after the Retry-After, with the same Idempotency-Key.","instance":"/api/orders#ID","code":"upstream-unavailable"}"#);
     assert_eq!(app.get("/api/orders", &[]).await.status, 503);
+    // It is not the client's fault either if nobody has read what it sent.
+    let deaf = Router::new().fallback(async |_: Request| std::future::pending::<()>().await);
+    let app = setup().with(Service::Orders, deaf).open();
+    assert_eq!(post(&app, Body::from("{}")).await.status, 503);
 }
 
 #[tokio::test(start_paused = true)]

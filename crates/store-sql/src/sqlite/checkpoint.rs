@@ -14,7 +14,7 @@ const LOG_PAGES: u64 = 4096;
 
 /// Writes the whole log back and empties it: nobody else uses the store any more.
 pub(super) fn finish(connection: &Connection) {
-    if let Err(error) = connection.pragma_query(None, "wal_checkpoint(TRUNCATE)", |_| Ok(())) {
+    if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
         tracing::warn!(%error, "a store's log could not be written back; the next start does it");
     }
 }
