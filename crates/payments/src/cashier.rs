@@ -7,6 +7,7 @@ use contracts::{PaymentId, RefundId};
 use kernel::context::Context;
 use kernel::engine::Engine;
 use kernel::idempotency::{self, Known};
+use kernel::unit::Unit;
 use kernel::writer::Priority;
 use serde::de::DeserializeOwned;
 
@@ -30,7 +31,12 @@ pub(crate) struct Cashier {
 
 impl Cashier {
     pub(crate) fn new(engine: Engine, provider: Arc<dyn Provider>) -> Self {
-        Self { engine, provider, payments: Waiters::default(), refunds: Waiters::default() }
+        Self {
+            engine,
+            provider,
+            payments: Waiters::default(),
+            refunds: Waiters::default(),
+        }
     }
 
     /// The answer of a payment that was begun, once it is at rest. If that takes too long it is the payment as it is, or
@@ -38,13 +44,16 @@ impl Cashier {
     pub(crate) async fn payment_outcome(&self, id: PaymentId, context: &Context) -> Result<Option<Answer>, Error> {
         let look = || async {
             let payment = self.engine.reader().get::<Payment>(id).await?;
-            let Some(payment) = payment.filter(|payment| payment.is_at_rest()) else { return Ok(None) };
+            let Some(payment) = payment.filter(|payment| payment.is_at_rest()) else {
+                return Ok(None);
+            };
             match self.recorded(context).await? {
                 Some(answer) => Ok(Some(answer)),
                 None => Ok(Some(Answer::of(self.shown(&payment).await?))),
             }
         };
-        match self.payments.outcome(self.engine.clock().as_ref(), &id.to_string(), look).await? {
+        let clock = self.engine.clock().as_ref();
+        match self.payments.outcome(clock, &id.to_string(), look).await? {
             Some(answer) => Ok(Some(answer)),
             None => self.meanwhile(id, context).await,
         }
@@ -52,13 +61,12 @@ impl Cashier {
 
     /// What is answered when waiting takes too long; recorded, so that a repetition is told the same.
     async fn meanwhile(&self, id: PaymentId, context: &Context) -> Result<Option<Answer>, Error> {
-        let answered = self.engine.writer().execute(Priority::Background, context.clone(), move |unit| {
-            match idempotency::look_up::<Answer>(unit)? {
-                Known::Answered(answer) => Ok(Some(answer)),
-                Known::New | Known::Pending(_) => process::answer(unit, id),
-            }
-        });
-        answered.await
+        let decide = move |unit: &mut Unit<'_>| match idempotency::look_up::<Answer>(unit)? {
+            Known::Answered(answer) => Ok(Some(answer)),
+            Known::New | Known::Pending(_) => process::answer(unit, id),
+        };
+        let writer = self.engine.writer();
+        writer.execute(Priority::Background, context.clone(), decide).await
     }
 
     /// The answer of a refund that was begun, once the provider gave it; `None` if it takes too long.
@@ -68,11 +76,16 @@ impl Cashier {
         context: &Context,
     ) -> Result<Option<payment::Refund>, Error> {
         let look = || async {
-            let refund = self.refund(id).await?.filter(|refund| refund.status != RefundStatus::Pending);
+            let refund = self
+                .refund(id)
+                .await?
+                .filter(|refund| refund.status != RefundStatus::Pending);
             let Some(refund) = refund else { return Ok(None) };
             Ok(Some(self.recorded(context).await?.unwrap_or(refund)))
         };
-        self.refunds.outcome(self.engine.clock().as_ref(), &id.to_string(), look).await
+        self.refunds
+            .outcome(self.engine.clock().as_ref(), &id.to_string(), look)
+            .await
     }
 
     /// What a repetition would be answered; `None` without a key. A payment may have moved on since.
@@ -80,13 +93,14 @@ impl Cashier {
         if context.claim.is_none() {
             return Ok(None);
         }
-        let known = self.engine.writer().execute(Priority::Background, context.clone(), |unit| {
-            idempotency::look_up::<R>(unit).map_err(Error::from)
-        });
-        Ok(match known.await? {
-            Known::Answered(answer) => Some(answer),
-            Known::New | Known::Pending(_) => None,
-        })
+        let look_up = |unit: &mut Unit<'_>| idempotency::look_up::<R>(unit).map_err(Error::from);
+        let writer = self.engine.writer();
+        Ok(
+            match writer.execute(Priority::Background, context.clone(), look_up).await? {
+                Known::Answered(answer) => Some(answer),
+                Known::New | Known::Pending(_) => None,
+            },
+        )
     }
 
     /// Notes what the provider says by itself. A call that is under way finds its work done.
@@ -96,10 +110,11 @@ impl Cashier {
         authorisation: Authorisation,
         context: Context,
     ) -> Result<(), Error> {
-        let noted = self.engine.writer().execute(Priority::Background, context, move |unit| {
+        let note = move |unit: &mut Unit<'_>| {
             unit.finish(&Call::Authorise(id).intent());
             process::note_authorisation(unit, id, &authorisation)
-        });
+        };
+        let noted = self.engine.writer().execute(Priority::Background, context, note);
         if let Some(answer) = noted.await? {
             self.payments.tell(&id.to_string(), answer);
         }

@@ -12,12 +12,12 @@ use kernel::store::StoreError;
 use kernel::unit::Unit;
 use kernel::writer::{self, Priority};
 
+use crate::cashier::Cashier;
 use crate::payment::Command;
 use crate::process::{self, kind};
 use crate::provider::{self, Capture, Charge, Held, Return, Void};
 use crate::record::{Answer, PaymentRecord};
 use crate::views::Refund;
-use crate::cashier::Cashier;
 use crate::{Error, Payment};
 
 /// A call that takes longer counts as unknown; the provider's client should have given up before.
@@ -56,8 +56,12 @@ impl Effect for Authorise {
             amount: payment.amount,
             method: payment.payment_method.clone(),
         };
-        let called = cashier.call(attempt, cashier.provider.authorise(&charge, &attempt.intent.id())).await?;
-        cashier.conclude(attempt, id, move |unit| process::note_authorisation(unit, id, &called)).await
+        let called = cashier
+            .call(attempt, cashier.provider.authorise(&charge, &attempt.intent.id()))
+            .await?;
+        cashier
+            .conclude(attempt, id, move |unit| process::note_authorisation(unit, id, &called))
+            .await
     }
 }
 
@@ -71,10 +75,12 @@ impl Effect for CaptureHeld {
         let Self(cashier) = self;
         let id: PaymentId = subject(attempt)?;
         let held = cashier.held(attempt, id).await?;
-        let called = cashier.call(attempt, cashier.provider.capture(&held, &attempt.intent.id())).await?;
+        let called = cashier
+            .call(attempt, cashier.provider.capture(&held, &attempt.intent.id()))
+            .await?;
         let note = move |unit: &mut Unit<'_>| {
             let command = match called.clone() {
-                Capture::Captured => Command::NoteCaptured { refund_id: process::fresh_refund(unit) },
+                Capture::Captured => Command::NoteCaptured,
                 Capture::Refused { code } => Command::NoteCaptureRefused { code },
             };
             process::note(unit, id, command)
@@ -93,11 +99,13 @@ impl Effect for VoidHeld {
         let Self(cashier) = self;
         let id: PaymentId = subject(attempt)?;
         let held = cashier.held(attempt, id).await?;
-        let called = cashier.call(attempt, cashier.provider.void(&held, &attempt.intent.id())).await?;
+        let called = cashier
+            .call(attempt, cashier.provider.void(&held, &attempt.intent.id()))
+            .await?;
         let note = move |unit: &mut Unit<'_>| {
             let command = match called {
                 Void::Voided => Command::NoteVoided,
-                Void::Captured => Command::NoteCaptured { refund_id: process::fresh_refund(unit) },
+                Void::Captured => Command::NoteCaptured,
             };
             process::note(unit, id, command)
         };
@@ -118,13 +126,13 @@ impl Effect for GiveBack {
         let Refund { payment_id, amount, .. } = *refund.ok_or_else(|| absent(attempt))?;
         let held = cashier.held(attempt, payment_id).await?;
         let asked = Return { refund_id, amount };
-        let called = cashier.call(attempt, cashier.provider.refund(&held, &asked, &attempt.intent.id())).await?;
+        let called = cashier
+            .call(attempt, cashier.provider.refund(&held, &asked, &attempt.intent.id()))
+            .await?;
         let note = move |unit: &mut Unit<'_>| {
             let command = match called.clone() {
                 provider::Refund::Given => Command::NoteRefundGiven { refund_id },
-                provider::Refund::Refused { code } => {
-                    Command::NoteRefundRefused { refund_id, code, next: process::fresh_refund(unit) }
-                }
+                provider::Refund::Refused { code } => Command::NoteRefundRefused { refund_id, code },
             };
             process::note_refund(unit, refund_id, payment_id, command)
         };
@@ -140,15 +148,26 @@ impl Effect for GiveBack {
 
 impl Cashier {
     async fn payment(&self, attempt: &Attempt, id: PaymentId) -> Result<Arc<Payment>, Postponed> {
-        self.engine.reader().get(id).await.map_err(unread)?.ok_or_else(|| absent(attempt))
+        self.engine
+            .reader()
+            .get(id)
+            .await
+            .map_err(unread)?
+            .ok_or_else(|| absent(attempt))
     }
 
     /// The payment as the provider knows it.
     async fn held(&self, attempt: &Attempt, id: PaymentId) -> Result<Held, Postponed> {
         let amount = self.payment(attempt, id).await?.amount;
         let record = self.engine.reader().get::<PaymentRecord>(id).await.map_err(unread)?;
-        let reference = record.and_then(|record| record.reference.clone()).ok_or_else(|| absent(attempt))?;
-        Ok(Held { payment_id: id, reference, amount })
+        let reference = record
+            .and_then(|record| record.reference.clone())
+            .ok_or_else(|| absent(attempt))?;
+        Ok(Held {
+            payment_id: id,
+            reference,
+            amount,
+        })
     }
 
     /// Calls the provider. Whatever is not an outcome is asked for again, with the same key.
@@ -172,7 +191,10 @@ impl Cashier {
                     CONTRADICTION_PAUSE
                 }
             };
-            Postponed { after, reason: error.to_string() }
+            Postponed {
+                after,
+                reason: error.to_string(),
+            }
         })
     }
 
@@ -195,12 +217,18 @@ impl Cashier {
     {
         let intent = attempt.intent.clone();
         let decide = move |unit: &mut Unit<'_>| if unit.finish(&intent) { note(unit) } else { Ok(None) };
-        let committed = self.engine.writer().execute(Priority::Background, attempt.context.clone(), decide);
+        let committed = self
+            .engine
+            .writer()
+            .execute(Priority::Background, attempt.context.clone(), decide);
         committed.await.map_err(|error| match error {
             Error::Write(error) => error.into(),
             error => {
                 tracing::error!(intent = %attempt.intent, %error, "an outcome does not fit");
-                Postponed { after: CONTRADICTION_PAUSE, reason: error.to_string() }
+                Postponed {
+                    after: CONTRADICTION_PAUSE,
+                    reason: error.to_string(),
+                }
             }
         })
     }
@@ -213,7 +241,10 @@ fn subject<I: FromStr<Err: Display>>(attempt: &Attempt) -> Result<I, Postponed> 
 /// An intent is committed together with what it is for, so this is a fault of ours; it must not be lost.
 fn absent(attempt: &Attempt) -> Postponed {
     tracing::error!(intent = %attempt.intent, "what the call is for is not there");
-    Postponed { after: CONTRADICTION_PAUSE, reason: "what the call is for is not there".into() }
+    Postponed {
+        after: CONTRADICTION_PAUSE,
+        reason: "what the call is for is not there".into(),
+    }
 }
 
 fn unread(error: StoreError) -> Postponed {

@@ -68,9 +68,9 @@ impl From<Error> for Problem {
             Error::AlreadyPaid => Code::AlreadyPaid.into(),
             Error::PaymentOpen => Code::PaymentOpen.into(),
             Error::NotPayable => Code::NotPayable.into(),
-            Error::Declined { payment_id, code } => {
-                Self::new(Code::CardDeclined).with("payment_id", payment_id.to_string()).with("decline_code", code)
-            }
+            Error::Declined { payment_id, code } => Self::new(Code::CardDeclined)
+                .with("payment_id", payment_id.to_string())
+                .with("decline_code", code),
             Error::NotRefundable => Code::NotRefundable.into(),
             Error::RefundExceedsCaptured => Code::RefundExceedsCaptured.into(),
             Error::OtherCurrency => Self::invalid("amount.currency", "must be the payment's currency"),

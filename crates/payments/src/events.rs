@@ -19,8 +19,6 @@ contracts::events! {
         public "payment.captured" 1 => Captured(Captured),
         /// The money could not be had.
         public "payment.failed" 1 => Failed(Failed),
-        /// The order is over while the provider has the payment in hand: what comes of it goes back.
-        internal "payment.return_decided" 1 => ReturnDecided(ReturnDecided),
         /// The provider is asked to let the money go.
         internal "payment.void_requested" 1 => VoidRequested(VoidRequested),
         /// The provider let the money go.
@@ -48,17 +46,6 @@ pub struct ActionRequired {
 /// `payment.capture_requested`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaptureRequested {
-    /// Which payment.
-    pub payment_id: PaymentId,
-    /// For which order.
-    pub order_id: OrderId,
-    /// Whose.
-    pub user_id: UserId,
-}
-
-/// `payment.return_decided`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReturnDecided {
     /// Which payment.
     pub payment_id: PaymentId,
     /// For which order.

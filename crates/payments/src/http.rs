@@ -13,14 +13,16 @@ use crate::Payments;
 
 impl Payments {
     /// Its part of the API.
-    #[must_use]
     pub fn router(&self) -> Router {
         let routes = Router::new()
             .route("/api/payments", get(list).post(create))
             .route("/api/payments/{id}", get(read))
             .route("/api/payments/{id}/refunds", post(refund))
             .with_state(self.clone());
-        serve_with(routes.merge(kernel::http::dead_letters(&self.consumers)), self.kit.clone())
+        serve_with(
+            routes.merge(kernel::http::dead_letters(&self.consumers)),
+            self.kit.clone(),
+        )
     }
 }
 
@@ -30,7 +32,11 @@ async fn create(
     request: Write<CreatePayment>,
 ) -> Result<Created<Payment>, Failure> {
     let payment = payments.create(request.body, user, request.context).await?;
-    Ok(Created { location: format!("/api/payments/{}", payment.id), version: payment.version, body: payment })
+    Ok(Created {
+        location: format!("/api/payments/{}", payment.id),
+        version: payment.version,
+        body: payment,
+    })
 }
 
 async fn list(
@@ -48,7 +54,10 @@ async fn read(
     Path(id): Path<PaymentId>,
 ) -> Result<Versioned<Payment>, Failure> {
     let payment = payments.payment(id, user).await?;
-    Ok(Versioned { version: payment.version, body: payment })
+    Ok(Versioned {
+        version: payment.version,
+        body: payment,
+    })
 }
 
 async fn refund(
@@ -57,6 +66,8 @@ async fn refund(
     Path(id): Path<PaymentId>,
     command: Command<RefundPayment>,
 ) -> Result<(StatusCode, Json<Refund>), Failure> {
-    let refund = payments.refund(id, command.body.unwrap_or_default(), command.context).await?;
+    let refund = payments
+        .refund(id, command.body.unwrap_or_default(), command.context)
+        .await?;
     Ok((StatusCode::CREATED, Json(refund)))
 }

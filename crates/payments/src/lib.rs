@@ -40,7 +40,7 @@ mod waiters;
 pub use error::Error;
 pub use events::Event;
 pub use order::Standing;
-pub use payment::{Command, Fate, Payment, PendingRefund, Refunds, State};
+pub use payment::{Command, Payment, PendingRefund, Refunds, State};
 pub use provider::Provider;
 pub use views::fold;
 
@@ -81,7 +81,12 @@ impl Payments {
         let cashier = Arc::new(Cashier::new(engine.clone(), provider));
         engine.perform(effects::all(&cashier));
         let consumers = Consumers::start(&engine, bus, vec![Arc::new(FollowOrders), Arc::new(Erasure)]);
-        Ok(Self { engine, consumers, kit, cashier })
+        Ok(Self {
+            engine,
+            consumers,
+            kit,
+            cashier,
+        })
     }
 
     /// How its consumers are doing.
@@ -97,8 +102,15 @@ impl Payments {
         user: User,
         context: Context,
     ) -> Result<contracts::payment::Payment, Error> {
-        let CreatePayment { order_id, payment_method } = request;
-        let method = self.cashier.provider.method(payment_method).map_err(|_| Error::UnknownMethod)?;
+        let CreatePayment {
+            order_id,
+            payment_method,
+        } = request;
+        let method = self
+            .cashier
+            .provider
+            .method(payment_method)
+            .map_err(|_| Error::UnknownMethod)?;
         let reader = self.engine.reader();
         let order = freshness::wait_for(&self.engine, || reader.get::<OrderSummary>(order_id)).await?;
         if order.is_none() {
@@ -106,8 +118,16 @@ impl Payments {
             return Err(freshness::missing(&self.engine, &self.consumers, Service::Orders, made_at).into());
         }
         let provider = self.cashier.provider.name();
-        let begin = request::Pay { order_id, method, provider, user };
-        let begun = self.engine.writer().execute(Priority::Client, context.clone(), move |unit| begin.decide(unit));
+        let begin = request::Pay {
+            order_id,
+            method,
+            provider,
+            user,
+        };
+        let begun = self
+            .engine
+            .writer()
+            .execute(Priority::Client, context.clone(), move |unit| begin.decide(unit));
         match begun.await? {
             Begun::Answered(answer) => answer.given(),
             Begun::First(id) => match self.cashier.payment_outcome(id, &context).await? {
@@ -129,16 +149,21 @@ impl Payments {
         context: Context,
     ) -> Result<contracts::payment::Refund, Error> {
         let begin = request::GiveBack { payment_id, request };
-        let begun = self.engine.writer().execute(Priority::Client, context.clone(), move |unit| begin.decide(unit));
+        let begun = self
+            .engine
+            .writer()
+            .execute(Priority::Client, context.clone(), move |unit| begin.decide(unit));
         match begun.await? {
             Begun::Answered(refund) => Ok(refund),
             Begun::First(id) => match self.cashier.refund_outcome(id, &context).await? {
                 Some(refund) => Ok(refund),
                 None => self.cashier.refund(id).await?.ok_or(Error::Unknown),
             },
-            Begun::Repeated(id) => {
-                self.cashier.refund_outcome(id, &context).await?.ok_or_else(|| writer::Error::InProgress.into())
-            }
+            Begun::Repeated(id) => self
+                .cashier
+                .refund_outcome(id, &context)
+                .await?
+                .ok_or_else(|| writer::Error::InProgress.into()),
         }
     }
 
@@ -156,7 +181,9 @@ impl Payments {
     /// A payment, if it is the user's or the user is an admin.
     pub async fn payment(&self, id: PaymentId, user: User) -> Result<contracts::payment::Payment, Error> {
         let payment = self.engine.reader().get::<Payment>(id).await?;
-        let payment = payment.filter(|payment| user.may_access(payment.user_id)).ok_or(Error::Unknown)?;
+        let payment = payment
+            .filter(|payment| user.may_access(payment.user_id))
+            .ok_or(Error::Unknown)?;
         self.cashier.shown(&payment).await
     }
 
@@ -176,6 +203,8 @@ impl Payments {
         query.filters = own.map(|own| ("user_id", own.into())).into_iter().collect();
         query.descending = true;
         let found = self.engine.reader().find(&paging.apply(query)?).await?;
-        Ok(paging.page(found, |found| reader::document::<Payment>(&found).map(|payment| payment.shown(None)))?)
+        Ok(paging.page(found, |found| {
+            reader::document::<Payment>(&found).map(|payment| payment.shown(None))
+        })?)
     }
 }

@@ -100,7 +100,11 @@ impl Reaction for FollowOrders {
 
 fn place(unit: &mut Unit<'_>, placed: &order::Placed) {
     if unit.get::<OrderSummary>(placed.order_id).is_none() {
-        let summary = OrderSummary { user_id: placed.user_id, total: placed.total, standing: Standing::Pending };
+        let summary = OrderSummary {
+            user_id: placed.user_id,
+            total: placed.total,
+            standing: Standing::Pending,
+        };
         unit.put(placed.order_id, summary);
     }
 }
@@ -109,12 +113,22 @@ fn advance(unit: &mut Unit<'_>, order_id: OrderId, standing: Standing) -> Result
     // Both are read at once; most orders are confirmed before anybody pays.
     unit.load::<OrderPayments>([order_id]);
     // An order's events come in order, so one that was not placed here has no payments either.
-    let Some(order) = unit.get::<OrderSummary>(order_id) else { return Ok(()) };
+    let Some(order) = unit.get::<OrderSummary>(order_id) else {
+        return Ok(());
+    };
     if standing <= order.standing {
         return Ok(());
     }
-    unit.put(order_id, OrderSummary { standing, ..OrderSummary::clone(&order) });
-    let Some(payments) = unit.get::<OrderPayments>(order_id) else { return Ok(()) };
+    unit.put(
+        order_id,
+        OrderSummary {
+            standing,
+            ..OrderSummary::clone(&order)
+        },
+    );
+    let Some(payments) = unit.get::<OrderPayments>(order_id) else {
+        return Ok(());
+    };
     for payment_id in payments.open.into_iter().chain(payments.captured) {
         process::follow(unit, payment_id).map_err(|error| Failed::Poison(error.to_string()))?;
     }

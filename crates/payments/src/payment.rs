@@ -10,7 +10,7 @@
 //! | voiding | the provider | voided |
 //! | voided, failed | nobody | stay |
 //!
-//! If the order ends while the provider has the payment in hand, what comes of it is given back as soon as it is known.
+//! An order that ends while the provider has the payment in hand is followed as soon as the outcome is known.
 
 use std::collections::BTreeMap;
 
@@ -60,19 +60,13 @@ pub struct Payment {
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// The provider is asked to hold the money ready.
-    Authorizing {
-        /// What becomes of it.
-        fate: Fate,
-    },
+    Authorizing,
     /// The payer has to do something first.
     RequiresAction,
     /// The provider holds the money ready.
     Authorized,
     /// The provider is asked to take the money.
-    Capturing {
-        /// What becomes of it.
-        fate: Fate,
-    },
+    Capturing,
     /// The money was taken.
     Captured(Refunds),
     /// The provider is asked to let the money go.
@@ -88,21 +82,9 @@ pub enum State {
     },
 }
 
-/// What becomes of money that is in the provider's hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fate {
-    /// It pays the order.
-    Keep,
-    /// The order is over: it goes back.
-    Return,
-}
-
 /// What was given back of a payment, and what is about to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refunds {
-    /// Whether the rest is kept.
-    pub fate: Fate,
     /// The sum of what was given back.
     pub given: Money,
     /// What the provider is asked to give back.
@@ -149,10 +131,7 @@ pub enum Command {
         code: Slug,
     },
     /// The money was taken.
-    NoteCaptured {
-        /// The id of a refund, should one be needed.
-        refund_id: RefundId,
-    },
+    NoteCaptured,
     /// The money was not taken, and is not held any more.
     NoteCaptureRefused {
         /// Why.
@@ -171,8 +150,6 @@ pub enum Command {
         refund_id: RefundId,
         /// Why.
         code: Slug,
-        /// The id of another refund, should one be needed.
-        next: RefundId,
     },
 }
 
@@ -190,13 +167,25 @@ impl Document for Payment {
         name: "payments",
         kind: Kind::View,
         columns: &[
-            Column { name: "order_id", column_type: ColumnType::Text },
-            Column { name: "user_id", column_type: ColumnType::Text },
+            Column {
+                name: "order_id",
+                column_type: ColumnType::Text,
+            },
+            Column {
+                name: "user_id",
+                column_type: ColumnType::Text,
+            },
         ],
         // Ids sort by the time at which they were made, so no column holds that time.
         indexes: &[
-            Index { name: "by_order", columns: &["order_id"] },
-            Index { name: "by_user", columns: &["user_id"] },
+            Index {
+                name: "by_order",
+                columns: &["order_id"],
+            },
+            Index {
+                name: "by_user",
+                columns: &["user_id"],
+            },
         ],
     };
 
@@ -210,9 +199,9 @@ impl Payment {
     #[must_use]
     pub fn status(&self) -> PaymentStatus {
         match &self.state {
-            State::Authorizing { .. } => PaymentStatus::Initiated,
+            State::Authorizing => PaymentStatus::Initiated,
             State::RequiresAction => PaymentStatus::RequiresAction,
-            State::Authorized | State::Capturing { .. } | State::Voiding => PaymentStatus::Authorized,
+            State::Authorized | State::Capturing | State::Voiding => PaymentStatus::Authorized,
             State::Captured(refunds) if refunds.given.is_zero() => PaymentStatus::Captured,
             State::Captured(refunds) if refunds.given == self.amount => PaymentStatus::Refunded,
             State::Captured(_) => PaymentStatus::PartiallyRefunded,
@@ -224,7 +213,7 @@ impl Payment {
     /// Whether nothing happens to it by itself until somebody outside acts. This is what a request waits for.
     pub(crate) fn is_at_rest(&self) -> bool {
         match self.state {
-            State::Authorizing { .. } | State::Capturing { .. } | State::Voiding => false,
+            State::Authorizing | State::Capturing | State::Voiding => false,
             State::RequiresAction | State::Authorized | State::Captured(_) | State::Voided | State::Failed { .. } => {
                 true
             }
@@ -234,8 +223,8 @@ impl Payment {
     /// The calls that its state waits for. Each is made once in a payment's life.
     pub(crate) fn calls(&self) -> Vec<Call> {
         match &self.state {
-            State::Authorizing { .. } => vec![Call::Authorise(self.id)],
-            State::Capturing { .. } => vec![Call::Capture(self.id)],
+            State::Authorizing => vec![Call::Authorise(self.id)],
+            State::Capturing => vec![Call::Capture(self.id)],
             State::Voiding => vec![Call::Void(self.id)],
             State::Captured(refunds) => refunds.pending.keys().copied().map(Call::Refund).collect(),
             State::RequiresAction | State::Authorized | State::Voided | State::Failed { .. } => Vec::new(),
@@ -302,8 +291,14 @@ impl Aggregate for Payment {
 
 impl Payment {
     fn new(initiated: Initiated, now: Timestamp) -> Self {
-        let Initiated { payment_id, order_id, user_id, amount, provider, payment_method } = initiated;
-        let state = State::Authorizing { fate: Fate::Keep };
+        let Initiated {
+            payment_id,
+            order_id,
+            user_id,
+            amount,
+            provider,
+            payment_method,
+        } = initiated;
         Self {
             id: payment_id,
             order_id,
@@ -311,7 +306,7 @@ impl Payment {
             amount,
             provider,
             payment_method,
-            state,
+            state: State::Authorizing,
             created_at: now,
             updated_at: now,
             version: 0,
@@ -325,26 +320,30 @@ impl State {
             Event::Initiated(_) => {}
             Event::ActionRequired(_) => *self = Self::RequiresAction,
             Event::Authorized(_) => *self = Self::Authorized,
-            Event::CaptureRequested(_) => *self = Self::Capturing { fate: Fate::Keep },
+            Event::CaptureRequested(_) => *self = Self::Capturing,
             Event::Captured(captured) => {
                 let given = Money::zero(captured.amount.currency());
-                let refunds = Refunds { fate: self.fate(), given, pending: BTreeMap::new() };
-                *self = Self::Captured(refunds);
+                *self = Self::Captured(Refunds {
+                    given,
+                    pending: BTreeMap::new(),
+                });
             }
-            Event::Failed(Failed { stage, decline_code, .. }) => {
-                *self = Self::Failed { stage: *stage, code: decline_code.clone() };
+            Event::Failed(Failed {
+                stage, decline_code, ..
+            }) => {
+                *self = Self::Failed {
+                    stage: *stage,
+                    code: decline_code.clone(),
+                };
             }
-            Event::ReturnDecided(_) => match self {
-                Self::Authorizing { fate } | Self::Capturing { fate } | Self::Captured(Refunds { fate, .. }) => {
-                    *fate = Fate::Return;
-                }
-                Self::RequiresAction | Self::Authorized | Self::Voiding | Self::Voided | Self::Failed { .. } => {}
-            },
             Event::VoidRequested(_) => *self = Self::Voiding,
             Event::Voided(_) => *self = Self::Voided,
             Event::RefundRequested(requested) => {
                 if let Self::Captured(refunds) = self {
-                    let pending = PendingRefund { amount: requested.amount, cause: requested.cause };
+                    let pending = PendingRefund {
+                        amount: requested.amount,
+                        cause: requested.cause,
+                    };
                     refunds.pending.insert(requested.refund_id, pending);
                 }
             }
@@ -359,15 +358,6 @@ impl State {
                     refunds.pending.remove(&failed.refund_id);
                 }
             }
-        }
-    }
-
-    /// What becomes of the money: it goes back once that was decided, or while it is being let go.
-    fn fate(&self) -> Fate {
-        match self {
-            Self::Authorizing { fate } | Self::Capturing { fate } | Self::Captured(Refunds { fate, .. }) => *fate,
-            Self::Voiding => Fate::Return,
-            Self::RequiresAction | Self::Authorized | Self::Voided | Self::Failed { .. } => Fate::Keep,
         }
     }
 }

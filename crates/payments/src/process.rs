@@ -1,9 +1,11 @@
 //! How a payment goes on: every outcome is noted, the order is followed, and who waits is answered, in one commit.
 
-use contracts::{PaymentId, RefundId, payment};
+use contracts::payment::{self, RefundStatus};
+use contracts::{PaymentId, RefundId};
 use kernel::effect::{EffectRecord, Intent};
 use kernel::unit::Unit;
 
+use crate::events::RefundCause;
 use crate::order::OrderSummary;
 use crate::payment::{Call, Command, State};
 use crate::provider::Authorisation;
@@ -27,7 +29,10 @@ impl Call {
             Self::Void(payment) => (kind::VOID, payment.to_string()),
             Self::Refund(refund) => (kind::REFUND, refund.to_string()),
         };
-        Intent { kind: kind.into(), subject: subject.into() }
+        Intent {
+            kind: kind.into(),
+            subject: subject.into(),
+        }
     }
 
     fn kind(self) -> &'static str {
@@ -56,10 +61,14 @@ pub(crate) fn carry_out(unit: &mut Unit<'_>, id: PaymentId, command: Command) ->
 
 /// Lets the payment follow its order, if that has been seen here.
 pub(crate) fn follow(unit: &mut Unit<'_>, id: PaymentId) -> Result<(), Error> {
-    let Some(payment) = unit.get::<Payment>(id) else { return Ok(()) };
-    let Some(order) = unit.get::<OrderSummary>(payment.order_id) else { return Ok(()) };
-    let refund_id = fresh_refund(unit);
-    carry_out(unit, id, Command::FollowOrder { standing: order.standing, refund_id })
+    let Some(payment) = unit.get::<Payment>(id) else {
+        return Ok(());
+    };
+    let Some(order) = unit.get::<OrderSummary>(payment.order_id) else {
+        return Ok(());
+    };
+    let (standing, refund_id) = (order.standing, fresh_refund(unit));
+    carry_out(unit, id, Command::FollowOrder { standing, refund_id })
 }
 
 /// Notes how an authorisation went, and goes on from there.
@@ -70,14 +79,24 @@ pub(crate) fn note_authorisation(
 ) -> Result<Option<Answer>, Error> {
     let (command, reference, client_secret) = match authorisation.clone() {
         Authorisation::Authorised { reference } => (Command::NoteAuthorized, Some(reference), None),
-        Authorisation::RequiresAction { reference, client_secret } => {
-            (Command::NoteActionRequired, Some(reference), Some(client_secret))
-        }
+        Authorisation::RequiresAction {
+            reference,
+            client_secret,
+        } => (Command::NoteActionRequired, Some(reference), Some(client_secret)),
         Authorisation::Declined { code } => (Command::NoteDeclined { code }, None, None),
     };
     if let Some(reference) = reference {
-        let record = unit.get::<PaymentRecord>(id).map(|record| PaymentRecord::clone(&record)).unwrap_or_default();
-        unit.put(id, PaymentRecord { reference: Some(reference), client_secret, ..record });
+        let record = unit.get::<PaymentRecord>(id);
+        let waiting = record.and_then(|record| record.waiting.clone());
+        let reference = Some(reference);
+        unit.put(
+            id,
+            PaymentRecord {
+                reference,
+                client_secret,
+                waiting,
+            },
+        );
     }
     note(unit, id, command)
 }
@@ -86,22 +105,38 @@ pub(crate) fn note_authorisation(
 pub(crate) fn note(unit: &mut Unit<'_>, id: PaymentId, command: Command) -> Result<Option<Answer>, Error> {
     carry_out(unit, id, command)?;
     follow(unit, id)?;
-    if unit.get::<Payment>(id).is_some_and(|payment| payment.is_at_rest()) { answer(unit, id) } else { Ok(None) }
+    if unit.get::<Payment>(id).is_some_and(|payment| payment.is_at_rest()) {
+        answer(unit, id)
+    } else {
+        Ok(None)
+    }
 }
 
 /// Answers whoever waits for the payment with what it is now, and records that under their key. While nothing is known
 /// of the authorisation there is no answer.
 pub(crate) fn answer(unit: &mut Unit<'_>, id: PaymentId) -> Result<Option<Answer>, Error> {
-    let authorizing = |payment: &Payment| matches!(payment.state, State::Authorizing { .. });
-    let Some(payment) = unit.get::<Payment>(id).filter(|payment| !authorizing(payment)) else { return Ok(None) };
-    let Some(record) = unit.get::<PaymentRecord>(id) else { return Ok(None) };
-    let PaymentRecord { reference, client_secret, waiting } = PaymentRecord::clone(&record);
+    let authorizing = |payment: &Payment| matches!(payment.state, State::Authorizing);
+    let Some(payment) = unit.get::<Payment>(id).filter(|payment| !authorizing(payment)) else {
+        return Ok(None);
+    };
+    let Some(record) = unit.get::<PaymentRecord>(id) else {
+        return Ok(None);
+    };
+    let PaymentRecord {
+        reference,
+        client_secret,
+        waiting,
+    } = PaymentRecord::clone(&record);
     let client_secret = client_secret.filter(|_| payment.state == State::RequiresAction);
     let answer = Answer::of(payment.shown(client_secret.clone()));
     if let Some(waiting) = waiting {
         waiting.end(unit, &answer)?;
     }
-    let settled = PaymentRecord { reference, client_secret, waiting: None };
+    let settled = PaymentRecord {
+        reference,
+        client_secret,
+        waiting: None,
+    };
     if settled != *record {
         unit.put(id, settled);
     }
@@ -116,13 +151,22 @@ pub(crate) fn note_refund(
     command: Command,
 ) -> Result<Option<payment::Refund>, Error> {
     carry_out(unit, payment_id, command)?;
-    let Some(refund) = unit.get::<Refund>(refund_id) else { return Ok(None) };
+    let Some(refund) = unit.get::<Refund>(refund_id) else {
+        return Ok(None);
+    };
+    // What an admin asked for and the provider refused goes back all the same if the order is over. What was to go back for
+    // that reason already waits for an admin, lest it be asked for without end.
+    if refund.status == RefundStatus::Failed && refund.cause == RefundCause::Admin {
+        follow(unit, payment_id)?;
+    }
     let answer = refund.shown(refund_id);
     if let Some(record) = unit.get::<RefundRecord>(refund_id)
         && let Some(waiting) = record.waiting.clone()
     {
         waiting.end(unit, &answer)?;
-        unit.put(refund_id, RefundRecord { waiting: None, ..RefundRecord::clone(&record) });
+        let mut record = RefundRecord::clone(&record);
+        record.waiting = None;
+        unit.put(refund_id, record);
     }
     Ok(Some(answer))
 }

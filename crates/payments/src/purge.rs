@@ -21,19 +21,32 @@ impl Purge for Reasons {
     async fn purge(&self, user: UserId) -> Expired {
         loop {
             let of_user = vec![user.to_string().into()];
-            let ids = self.engine.reader().ids(&Query::by(RefundRecord::COLLECTION, "by_user", of_user, DUE_MAX)).await?;
+            let ids = self
+                .engine
+                .reader()
+                .ids(&Query::by(RefundRecord::COLLECTION, "by_user", of_user, DUE_MAX))
+                .await?;
             if ids.is_empty() {
                 return Ok(());
             }
-            let erased = self.engine.writer().execute(Priority::Background, Context::system("erasure"), move |unit| {
-                unit.load::<RefundRecord>(&ids);
-                for id in &ids {
-                    if let Some(record) = unit.get::<RefundRecord>(id) {
-                        unit.put(id, RefundRecord { reason: None, ..RefundRecord::clone(&record) });
+            let erased = self
+                .engine
+                .writer()
+                .execute(Priority::Background, Context::system("erasure"), move |unit| {
+                    unit.load::<RefundRecord>(&ids);
+                    for id in &ids {
+                        if let Some(record) = unit.get::<RefundRecord>(id) {
+                            unit.put(
+                                id,
+                                RefundRecord {
+                                    reason: None,
+                                    ..RefundRecord::clone(&record)
+                                },
+                            );
+                        }
                     }
-                }
-                Ok::<(), writer::Error>(())
-            });
+                    Ok::<(), writer::Error>(())
+                });
             erased.await?;
         }
     }

@@ -27,8 +27,12 @@ pub(crate) struct PaymentRecord {
 }
 
 impl Document for PaymentRecord {
-    const COLLECTION: &'static Collection =
-        &Collection { name: "payment_records", kind: Kind::Record, columns: &[], indexes: &[] };
+    const COLLECTION: &'static Collection = &Collection {
+        name: "payment_records",
+        kind: Kind::Record,
+        columns: &[],
+        indexes: &[],
+    };
 }
 
 /// What goes with a refund that a person asked for, under its id.
@@ -48,8 +52,14 @@ impl Document for RefundRecord {
     const COLLECTION: &'static Collection = &Collection {
         name: "refund_records",
         kind: Kind::Record,
-        columns: &[Column { name: "user_id", column_type: ColumnType::Text }],
-        indexes: &[Index { name: "by_user", columns: &["user_id"] }],
+        columns: &[Column {
+            name: "user_id",
+            column_type: ColumnType::Text,
+        }],
+        indexes: &[Index {
+            name: "by_user",
+            columns: &["user_id"],
+        }],
     };
 
     /// Found by user only while there is something to erase.
@@ -71,7 +81,11 @@ impl Waiting {
     pub(crate) fn begin(unit: &mut Unit<'_>, subject: &impl ToString) -> Option<Self> {
         let claim = unit.origin().claim.clone()?;
         idempotency::pend(unit, &claim, subject.to_string().into());
-        Some(Self { claim: claim.id, principal: claim.principal, fingerprint: claim.fingerprint })
+        Some(Self {
+            claim: claim.id,
+            principal: claim.principal,
+            fingerprint: claim.fingerprint,
+        })
     }
 
     /// Records the answer, unless the claim is gone: answers of an erased user do not come back.
@@ -79,7 +93,11 @@ impl Waiting {
         if unit.get::<idempotency::Answer>(&self.claim).is_none() {
             return Ok(());
         }
-        let claim = Claim { id: self.claim, principal: self.principal, fingerprint: self.fingerprint };
+        let claim = Claim {
+            id: self.claim,
+            principal: self.principal,
+            fingerprint: self.fingerprint,
+        };
         idempotency::answer(unit, &claim, answer)
     }
 }
@@ -97,7 +115,10 @@ pub(crate) enum Answer {
 impl Answer {
     pub(crate) fn of(payment: payment::Payment) -> Self {
         match payment.decline_code {
-            Some(code) => Self::Declined { payment_id: payment.id, code },
+            Some(code) => Self::Declined {
+                payment_id: payment.id,
+                code,
+            },
             None => Self::Accepted(Box::new(payment)),
         }
     }

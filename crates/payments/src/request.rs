@@ -73,7 +73,13 @@ impl Pay {
         };
         process::carry_out(unit, payment_id, Command::Initiate(initiated))?;
         let waiting = Waiting::begin(unit, &payment_id);
-        unit.put(payment_id, PaymentRecord { waiting, ..PaymentRecord::default() });
+        unit.put(
+            payment_id,
+            PaymentRecord {
+                waiting,
+                ..PaymentRecord::default()
+            },
+        );
         Ok(Begun::First(payment_id))
     }
 }
@@ -98,15 +104,32 @@ impl GiveBack {
         let RefundPayment { amount, reason } = self.request.clone();
         let amount = amount.map(|amount| amount.money());
         let details = reason.iter().map(|_| "reason".to_owned()).collect();
-        process::carry_out(unit, self.payment_id, Command::RequestRefund { refund_id, amount, details })?;
+        process::carry_out(
+            unit,
+            self.payment_id,
+            Command::RequestRefund {
+                refund_id,
+                amount,
+                details,
+            },
+        )?;
         let waiting = Waiting::begin(unit, &refund_id);
         unit.fresh::<RefundRecord>(refund_id);
-        unit.put(refund_id, RefundRecord { user_id, reason, waiting });
+        unit.put(
+            refund_id,
+            RefundRecord {
+                user_id,
+                reason,
+                waiting,
+            },
+        );
         Ok(Begun::First(refund_id))
     }
 }
 
 fn parsed<I: std::str::FromStr>(subject: &Arc<str>) -> Result<I, Error> {
-    let parsed = subject.parse().map_err(|_| writer::Error::Corrupt("an answer waits for what is no id".into()));
+    let parsed = subject
+        .parse()
+        .map_err(|_| writer::Error::Corrupt("an answer waits for what is no id".into()));
     parsed.map_err(Error::from)
 }

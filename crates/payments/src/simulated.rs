@@ -10,9 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use contracts::{PaymentId, Secret, Slug};
 
-use crate::provider::{
-    Authorisation, Capture, Charge, Error, Held, Provider, Refund, Return, UnknownMethod, Void,
-};
+use crate::provider::{Authorisation, Capture, Charge, Error, Held, Provider, Refund, Return, UnknownMethod, Void};
 
 mod file;
 mod flaky;
@@ -57,7 +55,9 @@ struct Place {
 
 impl fmt::Debug for Simulated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Simulated").field("durable", &self.file.is_some()).finish_non_exhaustive()
+        f.debug_struct("Simulated")
+            .field("durable", &self.file.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -65,13 +65,19 @@ impl Simulated {
     /// With the ledger in this file, which is made if need be. Blocks while the ledger is read.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let (file, ledger) = LedgerFile::open(path)?;
-        Ok(Self { book: Arc::new(Mutex::new(Book::new(ledger))), file: Some(Arc::new(tokio::sync::Mutex::new(file))) })
+        Ok(Self {
+            book: Arc::new(Mutex::new(Book::new(ledger))),
+            file: Some(Arc::new(tokio::sync::Mutex::new(file))),
+        })
     }
 
     /// With a ledger that is forgotten with the last clone.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self { book: Arc::new(Mutex::new(Book::new(Ledger::default()))), file: None }
+        Self {
+            book: Arc::new(Mutex::new(Book::new(Ledger::default()))),
+            file: None,
+        }
     }
 
     /// What the ledger says of every payment, in the order of their ids.
@@ -82,7 +88,9 @@ impl Simulated {
 
     /// The payer does, or does not, what was required; to be told to the service, as a real provider does by a webhook.
     pub async fn act(&self, payment: PaymentId, succeeds: bool) -> Result<Authorisation, Error> {
-        let answer = self.enter(&format!("act/{payment}"), Request::Act { payment, succeeds }).await?;
+        let answer = self
+            .enter(&format!("act/{payment}"), Request::Act { payment, succeeds })
+            .await?;
         authorisation(payment, answer)
     }
 
@@ -157,18 +165,30 @@ impl Simulated {
 
 impl Book {
     fn new(ledger: Ledger) -> Self {
-        Self { ledger: Some(ledger), unwritten: Vec::new(), entries: 0, era: 0 }
+        Self {
+            ledger: Some(ledger),
+            unwritten: Vec::new(),
+            entries: 0,
+            era: 0,
+        }
     }
 
     fn enter(&mut self, key: &str, request: Request) -> Result<(Answer, Place), Error> {
         let Some(ledger) = &mut self.ledger else {
-            return Err(Error::Unavailable { reason: "the ledger is being read".into(), after: None });
+            return Err(Error::Unavailable {
+                reason: "the ledger is being read".into(),
+                after: None,
+            });
         };
         let answer = match ledger.find(key, &request).map_err(Error::Contradiction)? {
             Some(answer) => answer,
             None => {
                 let answer = ledger.decide(&request).map_err(Error::Contradiction)?;
-                let entry = Entry { key: key.into(), request, answer: answer.clone() };
+                let entry = Entry {
+                    key: key.into(),
+                    request,
+                    answer: answer.clone(),
+                };
                 let line = serde_json::to_vec(&entry).expect("an entry serialises");
                 ledger.apply(entry);
                 self.unwritten.extend_from_slice(&line);
@@ -177,12 +197,23 @@ impl Book {
                 answer
             }
         };
-        Ok((answer, Place { entries: self.entries, era: self.era }))
+        Ok((
+            answer,
+            Place {
+                entries: self.entries,
+                era: self.era,
+            },
+        ))
     }
 
     /// What was entered since the last good write has not happened.
     fn forget(&mut self) {
-        *self = Self { ledger: None, unwritten: Vec::new(), entries: 0, era: self.era + 1 };
+        *self = Self {
+            ledger: None,
+            unwritten: Vec::new(),
+            entries: 0,
+            era: self.era + 1,
+        };
     }
 }
 
@@ -194,19 +225,42 @@ impl Provider for Simulated {
 
     fn method(&self, asked: Option<Slug>) -> Result<Option<Slug>, UnknownMethod> {
         let method = asked.unwrap_or_else(|| METHOD_DEFAULT.try_into().expect("a constant word"));
-        method::behaviour(method.as_str()).map(|_| Some(method)).ok_or(UnknownMethod)
+        method::behaviour(method.as_str())
+            .map(|_| Some(method))
+            .ok_or(UnknownMethod)
     }
 
     async fn authorise(&self, charge: &Charge, key: &str) -> Result<Authorisation, Error> {
-        let Charge { payment_id: payment, amount, .. } = *charge;
+        let Charge {
+            payment_id: payment,
+            amount,
+            ..
+        } = *charge;
         let method = self.method(charge.method.clone()).unwrap_or_default();
         let method = method.ok_or_else(|| Error::Contradiction(UnknownMethod.to_string()))?;
-        let answer = self.enter(key, Request::Authorise { payment, amount, method }).await?;
+        let answer = self
+            .enter(
+                key,
+                Request::Authorise {
+                    payment,
+                    amount,
+                    method,
+                },
+            )
+            .await?;
         authorisation(payment, answer)
     }
 
     async fn capture(&self, held: &Held, key: &str) -> Result<Capture, Error> {
-        match self.enter(key, Request::Capture { payment: held.payment_id }).await? {
+        match self
+            .enter(
+                key,
+                Request::Capture {
+                    payment: held.payment_id,
+                },
+            )
+            .await?
+        {
             Answer::Captured => Ok(Capture::Captured),
             Answer::Refused { code } => Ok(Capture::Refused { code }),
             other => Err(strange(&other)),
@@ -214,7 +268,15 @@ impl Provider for Simulated {
     }
 
     async fn void(&self, held: &Held, key: &str) -> Result<Void, Error> {
-        match self.enter(key, Request::Void { payment: held.payment_id }).await? {
+        match self
+            .enter(
+                key,
+                Request::Void {
+                    payment: held.payment_id,
+                },
+            )
+            .await?
+        {
             Answer::Voided => Ok(Void::Voided),
             Answer::Captured => Ok(Void::Captured),
             other => Err(strange(&other)),
@@ -222,8 +284,21 @@ impl Provider for Simulated {
     }
 
     async fn refund(&self, held: &Held, refund: &Return, key: &str) -> Result<Refund, Error> {
-        let Return { refund_id: refund, amount } = *refund;
-        match self.enter(key, Request::Refund { payment: held.payment_id, refund, amount }).await? {
+        let Return {
+            refund_id: refund,
+            amount,
+        } = *refund;
+        match self
+            .enter(
+                key,
+                Request::Refund {
+                    payment: held.payment_id,
+                    refund,
+                    amount,
+                },
+            )
+            .await?
+        {
             Answer::Refunded => Ok(Refund::Given),
             Answer::Refused { code } => Ok(Refund::Refused { code }),
             other => Err(strange(&other)),
@@ -238,7 +313,10 @@ fn authorisation(payment: PaymentId, answer: Answer) -> Result<Authorisation, Er
         Answer::Authorised => Ok(Authorisation::Authorised { reference }),
         Answer::RequiresAction => {
             let client_secret = Secret::try_from(format!("{payment}_secret_simulated")).expect("a short text");
-            Ok(Authorisation::RequiresAction { reference, client_secret })
+            Ok(Authorisation::RequiresAction {
+                reference,
+                client_secret,
+            })
         }
         Answer::Declined { code } => Ok(Authorisation::Declined { code }),
         other => Err(strange(&other)),

@@ -8,6 +8,7 @@ use kernel::event::Recorded;
 use kernel::unit::Views;
 use serde::{Deserialize, Serialize};
 
+use crate::events::RefundCause;
 use crate::{Event, Payment};
 
 /// The payments of an order that matter, by order: one may be under way, and one may have been captured, ever.
@@ -18,8 +19,12 @@ pub(crate) struct OrderPayments {
 }
 
 impl Document for OrderPayments {
-    const COLLECTION: &'static Collection =
-        &Collection { name: "order_payments", kind: Kind::View, columns: &[], indexes: &[] };
+    const COLLECTION: &'static Collection = &Collection {
+        name: "order_payments",
+        kind: Kind::View,
+        columns: &[],
+        indexes: &[],
+    };
 }
 
 impl OrderPayments {
@@ -34,16 +39,26 @@ pub(crate) struct Refund {
     pub(crate) payment_id: PaymentId,
     pub(crate) amount: Money,
     pub(crate) status: RefundStatus,
+    pub(crate) cause: RefundCause,
 }
 
 impl Document for Refund {
-    const COLLECTION: &'static Collection =
-        &Collection { name: "refunds", kind: Kind::View, columns: &[], indexes: &[] };
+    const COLLECTION: &'static Collection = &Collection {
+        name: "refunds",
+        kind: Kind::View,
+        columns: &[],
+        indexes: &[],
+    };
 }
 
 impl Refund {
     pub(crate) fn shown(&self, id: RefundId) -> payment::Refund {
-        payment::Refund { id, payment_id: self.payment_id, amount: self.amount, status: self.status }
+        payment::Refund {
+            id,
+            payment_id: self.payment_id,
+            amount: self.amount,
+            status: self.status,
+        }
     }
 }
 
@@ -66,16 +81,17 @@ impl Projected for Event {
                 order.get_or_insert_default().close(it.payment_id);
             }),
             Self::RefundRequested(it) => views.update(it.refund_id, |refund: &mut Option<Refund>| {
-                let (payment_id, amount) = (it.payment_id, it.amount);
-                *refund = Some(Refund { payment_id, amount, status: RefundStatus::Pending });
+                let (payment_id, amount, cause) = (it.payment_id, it.amount, it.cause);
+                *refund = Some(Refund {
+                    payment_id,
+                    amount,
+                    status: RefundStatus::Pending,
+                    cause,
+                });
             }),
             Self::Refunded(it) => settle(views, it.refund_id, RefundStatus::Succeeded),
             Self::RefundFailed(it) => settle(views, it.refund_id, RefundStatus::Failed),
-            Self::ActionRequired(_)
-            | Self::Authorized(_)
-            | Self::CaptureRequested(_)
-            | Self::ReturnDecided(_)
-            | Self::VoidRequested(_) => {}
+            Self::ActionRequired(_) | Self::Authorized(_) | Self::CaptureRequested(_) | Self::VoidRequested(_) => {}
         }
     }
 }

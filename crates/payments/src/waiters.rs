@@ -22,13 +22,17 @@ pub(crate) struct Waiters<A> {
 
 impl<A> Default for Waiters<A> {
     fn default() -> Self {
-        Self { by_subject: Mutex::default() }
+        Self {
+            by_subject: Mutex::default(),
+        }
     }
 }
 
 impl<A> fmt::Debug for Waiters<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waiters").field("subjects", &self.subjects().len()).finish()
+        f.debug_struct("Waiters")
+            .field("subjects", &self.subjects().len())
+            .finish()
     }
 }
 
@@ -90,7 +94,9 @@ impl<'a, A> Place<'a, A> {
     fn take(waiters: &'a Waiters<A>, subject: &str) -> Self {
         let subject: Arc<str> = subject.into();
         let mut subjects = waiters.subjects();
-        let waiting = subjects.entry(Arc::clone(&subject)).or_insert_with(|| watch::Sender::new(None));
+        let waiting = subjects
+            .entry(Arc::clone(&subject))
+            .or_insert_with(|| watch::Sender::new(None));
         let told = waiting.subscribe();
         drop(subjects);
         Self { waiters, subject, told }
@@ -105,8 +111,56 @@ impl<A> Drop for Place<'_, A> {
             return;
         }
         // This one's own receiver still counts.
-        if subjects.get(&self.subject).is_some_and(|waiting| waiting.receiver_count() <= 1) {
+        if subjects
+            .get(&self.subject)
+            .is_some_and(|waiting| waiting.receiver_count() <= 1)
+        {
             subjects.remove(&self.subject);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kernel::clock::SystemClock;
+
+    use super::*;
+
+    async fn nothing() -> Result<Option<u8>, Error> {
+        Ok(None)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn everybody_who_waits_is_told_and_nobody_is_remembered() {
+        let (waiters, clock) = (Waiters::default(), SystemClock::new());
+        let tell = async {
+            tokio::task::yield_now().await;
+            waiters.tell("pay", 7);
+        };
+        let (first, second, ()) = tokio::join!(
+            waiters.outcome(&clock, "pay", nothing),
+            waiters.outcome(&clock, "pay", nothing),
+            tell
+        );
+        assert_eq!((first.unwrap(), second.unwrap()), (Some(7), Some(7)));
+        assert_eq!(format!("{waiters:?}"), "Waiters { subjects: 0 }");
+        assert!(clock.monotonic() < LOOKS_APART);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_goes_away_or_gives_up_is_forgotten() {
+        let (waiters, clock) = (Waiters::default(), SystemClock::new());
+        let gone = tokio::time::timeout(LOOKS_APART, waiters.outcome(&clock, "pay", nothing)).await;
+        assert!(gone.is_err());
+        assert_eq!(waiters.outcome(&clock, "pay", nothing).await.unwrap(), None);
+        assert_eq!(clock.monotonic(), LOOKS_APART + ANSWER_WAIT_MAX);
+        assert_eq!(format!("{waiters:?}"), "Waiters { subjects: 0 }");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_another_replica_committed_is_seen() {
+        let (waiters, clock) = (Waiters::default(), SystemClock::new());
+        let look = || async { Ok((clock.monotonic() > LOOKS_APART).then_some(7)) };
+        assert_eq!(waiters.outcome(&clock, "pay", look).await.unwrap(), Some(7));
     }
 }

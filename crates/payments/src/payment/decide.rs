@@ -3,10 +3,10 @@
 use contracts::payment::{Authorized, Captured, Failed, Refunded, Stage, Voided};
 use contracts::{Money, RefundId, Slug};
 
-use super::{Command, Fate, Payment, REFUNDS_PENDING_MAX, Refunds, State};
+use super::{Command, Payment, REFUNDS_PENDING_MAX, Refunds, State};
 use crate::Error;
 use crate::events::{
-    ActionRequired, CaptureRequested, Event, RefundCause, RefundFailed, RefundRequested, ReturnDecided, VoidRequested,
+    ActionRequired, CaptureRequested, Event, RefundCause, RefundFailed, RefundRequested, VoidRequested,
 };
 use crate::order::Standing;
 
@@ -18,20 +18,24 @@ impl Payment {
         match command {
             Command::Initiate(_) => Ok(Vec::new()),
             Command::FollowOrder { standing, refund_id } => Ok(match standing {
-                Standing::Pending => self.pay(),
+                Standing::Pending => Vec::new(),
                 Standing::Confirmed => self.pay(),
                 Standing::Paid { by: Some(payment) } if payment == self.id => Vec::new(),
                 Standing::Paid { .. } | Standing::Over => self.give_back(refund_id),
             }),
-            Command::RequestRefund { refund_id, amount, details } => self.request_refund(refund_id, amount, details),
+            Command::RequestRefund {
+                refund_id,
+                amount,
+                details,
+            } => self.request_refund(refund_id, amount, details),
             Command::NoteAuthorized => Ok(self.note_authorized()),
             Command::NoteActionRequired => Ok(self.note_action_required()),
             Command::NoteDeclined { code } => Ok(self.note_declined(&code)),
-            Command::NoteCaptured { refund_id } => self.note_captured(refund_id),
+            Command::NoteCaptured => self.note_captured(),
             Command::NoteCaptureRefused { code } => self.note_capture_refused(&code),
             Command::NoteVoided => self.note_voided(),
             Command::NoteRefundGiven { refund_id } => self.note_refund_given(refund_id),
-            Command::NoteRefundRefused { refund_id, code, next } => self.note_refund_refused(refund_id, &code, next),
+            Command::NoteRefundRefused { refund_id, code } => self.note_refund_refused(refund_id, &code),
         }
     }
 
@@ -39,9 +43,9 @@ impl Payment {
     fn pay(&self) -> Vec<Event> {
         match self.state {
             State::Authorized => vec![self.capture_requested()],
-            State::Authorizing { .. }
+            State::Authorizing
             | State::RequiresAction
-            | State::Capturing { .. }
+            | State::Capturing
             | State::Captured(_)
             | State::Voiding
             | State::Voided
@@ -49,24 +53,19 @@ impl Payment {
         }
     }
 
-    /// The order is over, or was paid otherwise: let go, give back, or do so once it is known what there is.
+    /// The order is over, or was paid otherwise: let go, or give back what is left. What the provider has in hand follows
+    /// when its outcome is known.
     fn give_back(&self, refund_id: RefundId) -> Vec<Event> {
         match &self.state {
-            State::Authorizing { fate: Fate::Keep } | State::Capturing { fate: Fate::Keep } => {
-                vec![self.return_decided()]
-            }
-            State::Authorizing { fate: Fate::Return } | State::Capturing { fate: Fate::Return } => Vec::new(),
             State::RequiresAction | State::Authorized => vec![self.void_requested()],
-            State::Captured(Refunds { fate: Fate::Return, .. }) => Vec::new(),
-            State::Captured(refunds @ Refunds { fate: Fate::Keep, .. }) => {
-                if refunds.given == self.amount {
+            State::Captured(refunds) => {
+                let rest = self.rest(refunds);
+                if rest.is_zero() {
                     return Vec::new();
                 }
-                let rest = self.rest(refunds);
-                let refund = (!rest.is_zero()).then(|| self.refund_of(refund_id, rest, RefundCause::OrderOver).into());
-                std::iter::once(self.return_decided()).chain(refund).collect()
+                vec![self.refund_of(refund_id, rest, RefundCause::OrderOver).into()]
             }
-            State::Voiding | State::Voided | State::Failed { .. } => Vec::new(),
+            State::Authorizing | State::Capturing | State::Voiding | State::Voided | State::Failed { .. } => Vec::new(),
         }
     }
 
@@ -78,10 +77,10 @@ impl Payment {
     ) -> Result<Vec<Event>, Error> {
         let refunds = match &self.state {
             State::Captured(refunds) => refunds,
-            State::Authorizing { .. }
+            State::Authorizing
             | State::RequiresAction
             | State::Authorized
-            | State::Capturing { .. }
+            | State::Capturing
             | State::Voiding
             | State::Voided
             | State::Failed { .. } => return Err(Error::NotRefundable),
@@ -95,16 +94,21 @@ impl Payment {
         if refunds.pending.len() >= REFUNDS_PENDING_MAX {
             return Err(Error::TooManyRefunds);
         }
-        Ok(vec![RefundRequested { details, ..self.refund_of(refund_id, amount, RefundCause::Admin) }.into()])
+        Ok(vec![
+            RefundRequested {
+                details,
+                ..self.refund_of(refund_id, amount, RefundCause::Admin)
+            }
+            .into(),
+        ])
     }
 
     fn note_authorized(&self) -> Vec<Event> {
         match self.state {
-            State::Authorizing { fate: Fate::Keep } | State::RequiresAction => vec![self.authorized()],
-            State::Authorizing { fate: Fate::Return } => vec![self.authorized(), self.void_requested()],
+            State::Authorizing | State::RequiresAction => vec![self.authorized()],
             // It is known, or the money is on its way back already.
             State::Authorized
-            | State::Capturing { .. }
+            | State::Capturing
             | State::Captured(_)
             | State::Voiding
             | State::Voided
@@ -114,11 +118,10 @@ impl Payment {
 
     fn note_action_required(&self) -> Vec<Event> {
         match self.state {
-            State::Authorizing { fate: Fate::Keep } => vec![self.action_required()],
-            State::Authorizing { fate: Fate::Return } => vec![self.action_required(), self.void_requested()],
+            State::Authorizing => vec![self.action_required()],
             State::RequiresAction
             | State::Authorized
-            | State::Capturing { .. }
+            | State::Capturing
             | State::Captured(_)
             | State::Voiding
             | State::Voided
@@ -129,38 +132,30 @@ impl Payment {
     fn note_declined(&self, code: &Slug) -> Vec<Event> {
         match self.state {
             // An authorisation that nobody captured lapses at the provider after some days.
-            State::Authorizing { .. } | State::RequiresAction | State::Authorized => {
+            State::Authorizing | State::RequiresAction | State::Authorized => {
                 vec![self.failed(Stage::Authorize, code)]
             }
             // The call under way tells, or it is over.
-            State::Capturing { .. } | State::Voiding | State::Captured(_) | State::Voided | State::Failed { .. } => {
-                Vec::new()
-            }
+            State::Capturing | State::Voiding | State::Captured(_) | State::Voided | State::Failed { .. } => Vec::new(),
         }
     }
 
-    fn note_captured(&self, refund_id: RefundId) -> Result<Vec<Event>, Error> {
+    fn note_captured(&self) -> Result<Vec<Event>, Error> {
         match self.state {
-            State::Capturing { fate: Fate::Keep } => Ok(vec![self.captured()]),
-            // The void came too late, if it is that: somebody took the money at the provider.
-            State::Capturing { fate: Fate::Return } | State::Voiding => {
-                let refund = self.refund_of(refund_id, self.amount, RefundCause::OrderOver).into();
-                Ok(vec![self.captured(), refund])
-            }
+            // A void may come too late: somebody took the money at the provider.
+            State::Capturing | State::Voiding => Ok(vec![self.captured()]),
             State::Captured(_) => Ok(Vec::new()),
-            State::Authorizing { .. }
-            | State::RequiresAction
-            | State::Authorized
-            | State::Voided
-            | State::Failed { .. } => Err(Error::OutOfTurn),
+            State::Authorizing | State::RequiresAction | State::Authorized | State::Voided | State::Failed { .. } => {
+                Err(Error::OutOfTurn)
+            }
         }
     }
 
     fn note_capture_refused(&self, code: &Slug) -> Result<Vec<Event>, Error> {
         match self.state {
-            State::Capturing { .. } => Ok(vec![self.failed(Stage::Capture, code)]),
+            State::Capturing => Ok(vec![self.failed(Stage::Capture, code)]),
             State::Failed { .. } => Ok(Vec::new()),
-            State::Authorizing { .. }
+            State::Authorizing
             | State::RequiresAction
             | State::Authorized
             | State::Captured(_)
@@ -173,10 +168,10 @@ impl Payment {
         match self.state {
             State::Voiding => Ok(vec![self.voided()]),
             State::Voided => Ok(Vec::new()),
-            State::Authorizing { .. }
+            State::Authorizing
             | State::RequiresAction
             | State::Authorized
-            | State::Capturing { .. }
+            | State::Capturing
             | State::Captured(_)
             | State::Failed { .. } => Err(Error::OutOfTurn),
         }
@@ -184,7 +179,9 @@ impl Payment {
 
     fn note_refund_given(&self, refund_id: RefundId) -> Result<Vec<Event>, Error> {
         let refunds = self.refunds()?;
-        let Some(refund) = refunds.pending.get(&refund_id) else { return Ok(Vec::new()) };
+        let Some(refund) = refunds.pending.get(&refund_id) else {
+            return Ok(Vec::new());
+        };
         let refunded_total = refunds.given.checked_add(refund.amount).expect(IN_ONE_CURRENCY);
         let refunded = Refunded {
             payment_id: self.id,
@@ -199,11 +196,11 @@ impl Payment {
         Ok(vec![refunded.into()])
     }
 
-    /// What an admin asked for and the provider refused goes back all the same if the order is over. What was to go back
-    /// for that reason and is refused waits for an admin, lest it be asked for without end.
-    fn note_refund_refused(&self, refund_id: RefundId, code: &Slug, next: RefundId) -> Result<Vec<Event>, Error> {
+    fn note_refund_refused(&self, refund_id: RefundId, code: &Slug) -> Result<Vec<Event>, Error> {
         let refunds = self.refunds()?;
-        let Some(refund) = refunds.pending.get(&refund_id) else { return Ok(Vec::new()) };
+        let Some(refund) = refunds.pending.get(&refund_id) else {
+            return Ok(Vec::new());
+        };
         let failed = RefundFailed {
             payment_id: self.id,
             refund_id,
@@ -212,22 +209,16 @@ impl Payment {
             amount: refund.amount,
             decline_code: code.to_string(),
         };
-        let again = match (refunds.fate, refund.cause) {
-            (Fate::Return, RefundCause::Admin) => {
-                Some(self.refund_of(next, refund.amount, RefundCause::OrderOver).into())
-            }
-            (Fate::Return, RefundCause::OrderOver) | (Fate::Keep, _) => None,
-        };
-        Ok(std::iter::once(failed.into()).chain(again).collect())
+        Ok(vec![failed.into()])
     }
 
     fn refunds(&self) -> Result<&Refunds, Error> {
         match &self.state {
             State::Captured(refunds) => Ok(refunds),
-            State::Authorizing { .. }
+            State::Authorizing
             | State::RequiresAction
             | State::Authorized
-            | State::Capturing { .. }
+            | State::Capturing
             | State::Voiding
             | State::Voided
             | State::Failed { .. } => Err(Error::OutOfTurn),
@@ -244,31 +235,60 @@ impl Payment {
     }
 
     fn action_required(&self) -> Event {
-        ActionRequired { payment_id: self.id, order_id: self.order_id, user_id: self.user_id }.into()
+        ActionRequired {
+            payment_id: self.id,
+            order_id: self.order_id,
+            user_id: self.user_id,
+        }
+        .into()
     }
 
     fn authorized(&self) -> Event {
-        Authorized { payment_id: self.id, order_id: self.order_id, user_id: self.user_id, amount: self.amount }.into()
+        Authorized {
+            payment_id: self.id,
+            order_id: self.order_id,
+            user_id: self.user_id,
+            amount: self.amount,
+        }
+        .into()
     }
 
     fn capture_requested(&self) -> Event {
-        CaptureRequested { payment_id: self.id, order_id: self.order_id, user_id: self.user_id }.into()
+        CaptureRequested {
+            payment_id: self.id,
+            order_id: self.order_id,
+            user_id: self.user_id,
+        }
+        .into()
     }
 
     fn captured(&self) -> Event {
-        Captured { payment_id: self.id, order_id: self.order_id, user_id: self.user_id, amount: self.amount }.into()
-    }
-
-    fn return_decided(&self) -> Event {
-        ReturnDecided { payment_id: self.id, order_id: self.order_id, user_id: self.user_id }.into()
+        Captured {
+            payment_id: self.id,
+            order_id: self.order_id,
+            user_id: self.user_id,
+            amount: self.amount,
+        }
+        .into()
     }
 
     fn void_requested(&self) -> Event {
-        VoidRequested { payment_id: self.id, order_id: self.order_id, user_id: self.user_id }.into()
+        VoidRequested {
+            payment_id: self.id,
+            order_id: self.order_id,
+            user_id: self.user_id,
+        }
+        .into()
     }
 
     fn voided(&self) -> Event {
-        Voided { payment_id: self.id, order_id: self.order_id, user_id: self.user_id, amount: self.amount }.into()
+        Voided {
+            payment_id: self.id,
+            order_id: self.order_id,
+            user_id: self.user_id,
+            amount: self.amount,
+        }
+        .into()
     }
 
     fn failed(&self, stage: Stage, code: &Slug) -> Event {

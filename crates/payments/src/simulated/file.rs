@@ -50,11 +50,19 @@ pub(crate) struct LedgerFile {
 
 impl LedgerFile {
     pub(crate) fn open(path: &Path) -> Result<(Self, Ledger), OpenError> {
-        let failed = |source| OpenError::Io { path: path.into(), source };
+        let failed = |source| OpenError::Io {
+            path: path.into(),
+            source,
+        };
         let file = Self::open_locked(path)?;
         // The file's name has to survive a power cut too.
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
+        let directory = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        File::open(directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(failed)?;
         let mut file = Self {
             path: path.into(),
             file,
@@ -68,8 +76,17 @@ impl LedgerFile {
     }
 
     fn open_locked(path: &Path) -> Result<File, OpenError> {
-        let failed = |source| OpenError::Io { path: path.into(), source };
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let failed = |source| OpenError::Io {
+            path: path.into(),
+            source,
+        };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(failed)?;
         file.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => OpenError::InUse { path: path.into() },
             TryLockError::Error(source) => failed(source),
@@ -93,17 +110,26 @@ impl LedgerFile {
     /// Goes back to what was good before an error.
     pub(crate) fn read_again(&mut self) -> Result<Ledger, OpenError> {
         // A handle that failed may stay useless.
-        self.file.unlock().map_err(|source| OpenError::Io { path: self.path.clone(), source })?;
+        self.file.unlock().map_err(|source| OpenError::Io {
+            path: self.path.clone(),
+            source,
+        })?;
         self.file = Self::open_locked(&self.path)?;
         // What the failed write left behind was acknowledged to nobody.
-        self.file.set_len(self.length).map_err(|source| OpenError::Io { path: self.path.clone(), source })?;
+        self.file.set_len(self.length).map_err(|source| OpenError::Io {
+            path: self.path.clone(),
+            source,
+        })?;
         self.entries = 0;
         self.read()
     }
 
     /// Reads the ledger, and cuts off a last line that a crash has torn: it was acknowledged to nobody.
     fn read(&mut self) -> Result<Ledger, OpenError> {
-        let failed = |source| OpenError::Io { path: self.path.clone(), source };
+        let failed = |source| OpenError::Io {
+            path: self.path.clone(),
+            source,
+        };
         let mut ledger = Ledger::default();
         let mut length = 0;
         let mut torn: Option<(usize, String)> = None;
@@ -126,7 +152,11 @@ impl LedgerFile {
                     length += bytes as u64;
                 }
                 (Ok(_), Some((line, reason))) => {
-                    return Err(OpenError::Damaged { path: self.path.clone(), line, reason });
+                    return Err(OpenError::Damaged {
+                        path: self.path.clone(),
+                        line,
+                        reason,
+                    });
                 }
                 (Err(_), Some(first)) => torn = Some(first),
                 (Err(reason), None) => torn = Some((number, reason)),
@@ -134,7 +164,10 @@ impl LedgerFile {
         }
         if let Some((line, reason)) = torn {
             tracing::warn!(path = %self.path.display(), line, reason, "the ledger's torn end is cut off");
-            self.file.set_len(length).and_then(|()| self.file.sync_data()).map_err(failed)?;
+            self.file
+                .set_len(length)
+                .and_then(|()| self.file.sync_data())
+                .map_err(failed)?;
         }
         self.file.seek(SeekFrom::Start(length)).map_err(failed)?;
         self.length = length;

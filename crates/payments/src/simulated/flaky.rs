@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use contracts::Slug;
 
-use crate::provider::{
-    Authorisation, Capture, Charge, Error, Held, Provider, Refund, Return, UnknownMethod, Void,
-};
+use crate::provider::{Authorisation, Capture, Charge, Error, Held, Provider, Refund, Return, UnknownMethod, Void};
 
 /// What goes wrong with a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +34,19 @@ impl Flaky {
     /// A line without faults so far.
     #[must_use]
     pub fn new(provider: Arc<dyn Provider>) -> Self {
-        Self { provider, faults: Mutex::default(), calls: AtomicUsize::new(0) }
+        Self {
+            provider,
+            faults: Mutex::default(),
+            calls: AtomicUsize::new(0),
+        }
     }
 
     /// What happens to the next calls, in this order; `None` is nothing.
     pub fn fail(&self, faults: impl IntoIterator<Item = Option<Fault>>) {
-        self.faults.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
+        self.faults
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(faults);
     }
 
     /// How many calls were made.
@@ -52,10 +57,18 @@ impl Flaky {
 
     async fn through<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let fault = self.faults.lock().unwrap_or_else(PoisonError::into_inner).pop_front().flatten();
+        let fault = self
+            .faults
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
+            .flatten();
         match fault {
             None => call.await,
-            Some(Fault::Refused) => Err(Error::Unavailable { reason: "refused".into(), after: None }),
+            Some(Fault::Refused) => Err(Error::Unavailable {
+                reason: "refused".into(),
+                after: None,
+            }),
             Some(Fault::Lost) => Err(Error::Unknown("lost".into())),
             Some(Fault::AnswerLost) => {
                 call.await?;

@@ -12,12 +12,27 @@ use super::method::{self, Behaviour};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub(crate) enum Request {
-    Authorise { payment: PaymentId, amount: Money, method: Slug },
+    Authorise {
+        payment: PaymentId,
+        amount: Money,
+        method: Slug,
+    },
     /// The payer does what was required, or does not.
-    Act { payment: PaymentId, succeeds: bool },
-    Capture { payment: PaymentId },
-    Void { payment: PaymentId },
-    Refund { payment: PaymentId, refund: RefundId, amount: Money },
+    Act {
+        payment: PaymentId,
+        succeeds: bool,
+    },
+    Capture {
+        payment: PaymentId,
+    },
+    Void {
+        payment: PaymentId,
+    },
+    Refund {
+        payment: PaymentId,
+        refund: RefundId,
+        amount: Money,
+    },
 }
 
 /// What it answers.
@@ -120,17 +135,27 @@ impl Ledger {
                 None => Err(format!("there is no payment method {method}")),
             },
             (Request::Act { succeeds: true, .. }, Some(Account::RequiresAction { .. })) => Ok(Answer::Authorised),
-            (Request::Act { succeeds: false, .. }, Some(Account::RequiresAction { .. })) => {
-                Ok(Answer::Declined { code: code("authentication_failed") })
-            }
+            (Request::Act { succeeds: false, .. }, Some(Account::RequiresAction { .. })) => Ok(Answer::Declined {
+                code: code("authentication_failed"),
+            }),
             (Request::Capture { .. }, Some(Account::Held { .. })) => Ok(Answer::Captured),
-            (Request::Capture { .. }, Some(Account::Voided)) => Ok(Answer::Refused { code: code("payment_voided") }),
+            (Request::Capture { .. }, Some(Account::Voided)) => Ok(Answer::Refused {
+                code: code("payment_voided"),
+            }),
             (Request::Void { .. }, Some(Account::RequiresAction { .. } | Account::Held { .. } | Account::Declined)) => {
                 Ok(Answer::Voided)
             }
             (Request::Void { .. }, Some(Account::Captured { .. })) => Ok(Answer::Captured),
-            (Request::Refund { amount, .. }, Some(Account::Captured { amount: captured, refunded })) => {
-                let rest = captured.checked_sub(*refunded).and_then(|rest| amount.checked_cmp(rest));
+            (
+                Request::Refund { amount, .. },
+                Some(Account::Captured {
+                    amount: captured,
+                    refunded,
+                }),
+            ) => {
+                let rest = captured
+                    .checked_sub(*refunded)
+                    .and_then(|rest| amount.checked_cmp(rest));
                 match rest {
                     Ok(order) if order.is_le() && amount.amount() > 0 => Ok(Answer::Refunded),
                     _ => Err(format!("{payment} has no {amount} left of {captured}")),
@@ -167,12 +192,17 @@ impl Ledger {
                 if let Some(account) = self.accounts.get_mut(&payment)
                     && let Account::Held { amount } = *account
                 {
-                    *account = Account::Captured { amount, refunded: Money::zero(amount.currency()) };
+                    *account = Account::Captured {
+                        amount,
+                        refunded: Money::zero(amount.currency()),
+                    };
                 }
             }
             (&Request::Refund { payment, amount, .. }, Answer::Refunded) => {
                 if let Some(Account::Captured { refunded, .. }) = self.accounts.get_mut(&payment) {
-                    *refunded = refunded.checked_add(amount).expect("no more is refunded than was captured");
+                    *refunded = refunded
+                        .checked_add(amount)
+                        .expect("no more is refunded than was captured");
                 }
             }
             // Answers that change nothing.
@@ -184,6 +214,9 @@ impl Ledger {
 
     pub(crate) fn accounts(&self) -> Vec<(PaymentId, Account)> {
         let sorted: BTreeMap<_, _> = self.accounts.iter().collect();
-        sorted.into_iter().map(|(&payment, &account)| (payment, account)).collect()
+        sorted
+            .into_iter()
+            .map(|(&payment, &account)| (payment, account))
+            .collect()
     }
 }

@@ -17,8 +17,8 @@ pub(crate) enum Behaviour {
 pub(crate) fn behaviour(method: &str) -> Option<Behaviour> {
     let name = method.strip_prefix("pm_card_")?;
     let behaviour = match name.strip_prefix("visa_").unwrap_or(name) {
-        "visa" | "debit" | "mastercard" | "mastercard_debit" | "mastercard_prepaid" | "amex" | "discover" | "diners"
-        | "jcb" | "unionpay" | "bypassPending" => Behaviour::Holds,
+        "visa" | "debit" | "mastercard" | "mastercard_debit" | "mastercard_prepaid" | "amex" | "discover"
+        | "diners" | "jcb" | "unionpay" | "bypassPending" => Behaviour::Holds,
         "authenticationRequired" | "threeDSecureRequired" | "threeDSecure2Required" => Behaviour::Asks,
         "chargeDeclined" | "chargeCustomerFail" => Behaviour::Declines("generic_decline"),
         "chargeDeclinedInsufficientFunds" => Behaviour::Declines("insufficient_funds"),
@@ -42,14 +42,23 @@ mod tests {
     fn the_test_methods_of_stripe_are_known_with_and_without_a_brand() {
         assert_eq!(behaviour("pm_card_visa"), Some(Behaviour::Holds));
         assert_eq!(behaviour("pm_card_authenticationRequired"), Some(Behaviour::Asks));
-        for name in ["pm_card_chargeDeclinedInsufficientFunds", "pm_card_visa_chargeDeclinedInsufficientFunds"] {
+        for name in [
+            "pm_card_chargeDeclinedInsufficientFunds",
+            "pm_card_visa_chargeDeclinedInsufficientFunds",
+        ] {
             assert_eq!(behaviour(name), Some(Behaviour::Declines("insufficient_funds")));
         }
     }
 
     #[test]
     fn other_methods_are_unknown() {
-        for name in ["pm_card_", "pm_card_visa_", "visa", "pm_1NxyzAbc", "pm_card_chargedeclined"] {
+        for name in [
+            "pm_card_",
+            "pm_card_visa_",
+            "visa",
+            "pm_1NxyzAbc",
+            "pm_card_chargedeclined",
+        ] {
             assert_eq!(behaviour(name), None, "{name}");
         }
     }

@@ -17,7 +17,11 @@ fn payment(number: u128) -> PaymentId {
 
 fn held(number: u128, amount: i64) -> Held {
     let id = payment(number);
-    Held { payment_id: id, reference: id.to_string().try_into().unwrap(), amount: usd(amount) }
+    Held {
+        payment_id: id,
+        reference: id.to_string().try_into().unwrap(),
+        amount: usd(amount),
+    }
 }
 
 async fn authorise(provider: &Simulated, number: u128, method: &str) -> Authorisation {
@@ -27,11 +31,17 @@ async fn authorise(provider: &Simulated, number: u128, method: &str) -> Authoris
         amount: usd(1000),
         method: Some(method.try_into().unwrap()),
     };
-    provider.authorise(&charge, &format!("authorise/{}", charge.payment_id)).await.unwrap()
+    provider
+        .authorise(&charge, &format!("authorise/{}", charge.payment_id))
+        .await
+        .unwrap()
 }
 
 fn give(number: u128, amount: i64) -> Return {
-    Return { refund_id: RefundId::from_uuid(Uuid::from_u128(number)), amount: usd(amount) }
+    Return {
+        refund_id: RefundId::from_uuid(Uuid::from_u128(number)),
+        amount: usd(amount),
+    }
 }
 
 fn reference(number: u128) -> Slug {
@@ -42,35 +52,70 @@ fn reference(number: u128) -> Slug {
 async fn a_key_has_its_effect_once_and_its_answer_always() {
     let provider = Simulated::in_memory();
     let first = authorise(&provider, 1, "pm_card_visa").await;
-    assert_eq!(first, Authorisation::Authorised { reference: reference(1) });
+    assert_eq!(
+        first,
+        Authorisation::Authorised {
+            reference: reference(1)
+        }
+    );
     assert_eq!(authorise(&provider, 1, "pm_card_visa").await, first);
     provider.capture(&held(1, 1000), "capture").await.unwrap();
     assert_eq!(authorise(&provider, 1, "pm_card_visa").await, first);
     for _ in 0..2 {
-        assert_eq!(provider.refund(&held(1, 1000), &give(1, 400), "refund").await, Ok(Refund::Given));
+        assert_eq!(
+            provider.refund(&held(1, 1000), &give(1, 400), "refund").await,
+            Ok(Refund::Given)
+        );
     }
-    assert_eq!(provider.accounts(), [(payment(1), Account::Captured { amount: usd(1000), refunded: usd(400) })]);
+    assert_eq!(
+        provider.accounts(),
+        [(
+            payment(1),
+            Account::Captured {
+                amount: usd(1000),
+                refunded: usd(400)
+            }
+        )]
+    );
 }
 
 #[tokio::test]
 async fn a_key_is_of_one_request() {
     let provider = Simulated::in_memory();
     authorise(&provider, 1, "pm_card_visa").await;
-    let other = provider.capture(&held(1, 1000), &format!("authorise/{}", payment(1))).await;
+    let other = provider
+        .capture(&held(1, 1000), &format!("authorise/{}", payment(1)))
+        .await;
     assert!(matches!(other, Err(Error::Contradiction(_))), "{other:?}");
 }
 
 #[tokio::test]
 async fn methods_behave_as_their_names_say() {
     let provider = Simulated::in_memory();
-    let declined = |code: &str| Authorisation::Declined { code: code.try_into().unwrap() };
-    assert_eq!(authorise(&provider, 1, "pm_card_chargeDeclined").await, declined("generic_decline"));
-    assert_eq!(authorise(&provider, 2, "pm_card_chargeDeclinedExpiredCard").await, declined("expired_card"));
+    let declined = |code: &str| Authorisation::Declined {
+        code: code.try_into().unwrap(),
+    };
+    assert_eq!(
+        authorise(&provider, 1, "pm_card_chargeDeclined").await,
+        declined("generic_decline")
+    );
+    assert_eq!(
+        authorise(&provider, 2, "pm_card_chargeDeclinedExpiredCard").await,
+        declined("expired_card")
+    );
     let asks = authorise(&provider, 3, "pm_card_authenticationRequired").await;
     assert!(matches!(asks, Authorisation::RequiresAction { .. }), "{asks:?}");
-    assert_eq!(provider.act(payment(3), true).await, Ok(Authorisation::Authorised { reference: reference(3) }));
+    assert_eq!(
+        provider.act(payment(3), true).await,
+        Ok(Authorisation::Authorised {
+            reference: reference(3)
+        })
+    );
     authorise(&provider, 4, "pm_card_authenticationRequired").await;
-    assert_eq!(provider.act(payment(4), false).await, Ok(declined("authentication_failed")));
+    assert_eq!(
+        provider.act(payment(4), false).await,
+        Ok(declined("authentication_failed"))
+    );
     assert_eq!(provider.method(None).unwrap().unwrap().as_str(), "pm_card_visa");
     assert_eq!(provider.method(Some("pm_1234".try_into().unwrap())), Err(UnknownMethod));
 }
@@ -81,16 +126,28 @@ async fn money_that_is_not_there_is_neither_taken_nor_given_back() {
     let contradicts = |result: Result<(), Error>| matches!(result, Err(Error::Contradiction(_)));
     assert!(contradicts(provider.capture(&held(1, 1000), "unknown").await.map(drop)));
     authorise(&provider, 1, "pm_card_visa").await;
-    assert!(contradicts(provider.refund(&held(1, 1000), &give(1, 1), "early").await.map(drop)));
+    assert!(contradicts(
+        provider.refund(&held(1, 1000), &give(1, 1), "early").await.map(drop)
+    ));
     provider.capture(&held(1, 1000), "capture").await.unwrap();
     assert!(contradicts(provider.capture(&held(1, 1000), "again").await.map(drop)));
     assert_eq!(provider.void(&held(1, 1000), "void").await, Ok(Void::Captured));
     provider.refund(&held(1, 1000), &give(2, 600), "refund").await.unwrap();
-    assert!(contradicts(provider.refund(&held(1, 1000), &give(3, 401), "too much").await.map(drop)));
+    assert!(contradicts(
+        provider
+            .refund(&held(1, 1000), &give(3, 401), "too much")
+            .await
+            .map(drop)
+    ));
     authorise(&provider, 2, "pm_card_visa").await;
     assert_eq!(provider.void(&held(2, 1000), "void 2").await, Ok(Void::Voided));
     let refused = provider.capture(&held(2, 1000), "capture 2").await.unwrap();
-    assert_eq!(refused, Capture::Refused { code: "payment_voided".try_into().unwrap() });
+    assert_eq!(
+        refused,
+        Capture::Refused {
+            code: "payment_voided".try_into().unwrap()
+        }
+    );
 }
 
 /// A ledger file with a payment captured, one voided and one declined.
@@ -141,7 +198,10 @@ async fn a_damaged_line_in_the_middle_is_not_passed_over() {
     let mut bytes = fs::read(&path).unwrap();
     bytes[3] = 0;
     fs::write(&path, bytes).unwrap();
-    assert!(matches!(Simulated::open(&path), Err(OpenError::Damaged { line: 1, .. })));
+    assert!(matches!(
+        Simulated::open(&path),
+        Err(OpenError::Damaged { line: 1, .. })
+    ));
 }
 
 #[tokio::test]
@@ -168,9 +228,19 @@ async fn what_could_not_be_written_is_unknown_and_has_not_happened() {
     let failed = provider.authorise(&charge, &key).await;
     assert!(matches!(failed, Err(Error::Unknown(_))), "{failed:?}");
     // The next call finds the ledger as it was on the disk, and goes on from there.
-    fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"half a li").unwrap();
+    fs::OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .unwrap()
+        .write_all(b"half a li")
+        .unwrap();
     let again = provider.authorise(&charge, &key).await;
-    assert_eq!(again, Ok(Authorisation::Authorised { reference: reference(9) }));
+    assert_eq!(
+        again,
+        Ok(Authorisation::Authorised {
+            reference: reference(9)
+        })
+    );
     assert_eq!(provider.accounts().len(), accounts.len() + 1);
     let all = provider.accounts();
     drop(provider);

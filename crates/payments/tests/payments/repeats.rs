@@ -29,8 +29,11 @@ async fn repetitions_at_the_same_time_wait_for_the_one_payment() {
     let shop = Shop::open().await;
     let order = shop.confirmed().await;
     shop.provider.fail([Some(Fault::AnswerLost), Some(Fault::Lost)]);
-    let (a, b, c) =
-        tokio::join!(shop.pay_keyed(order, "key"), shop.pay_keyed(order, "key"), shop.pay_keyed(order, "key"));
+    let (a, b, c) = tokio::join!(
+        shop.pay_keyed(order, "key"),
+        shop.pay_keyed(order, "key"),
+        shop.pay_keyed(order, "key")
+    );
     let [a, b, c] = [a, b, c].map(Result::unwrap);
     assert_eq!((a.status, &b, &c), (PaymentStatus::Captured, &a, &a));
     assert_eq!(shop.pay_keyed(order, "key").await.unwrap(), a);
@@ -41,11 +44,18 @@ async fn repetitions_at_the_same_time_wait_for_the_one_payment() {
 async fn a_decline_is_repeated_too() {
     let mut shop = Shop::open().await;
     let order = shop.confirmed().await;
-    let request =
-        CreatePayment { order_id: order, payment_method: Some("pm_card_chargeDeclined".try_into().unwrap()) };
+    let request = CreatePayment {
+        order_id: order,
+        payment_method: Some("pm_card_chargeDeclined".try_into().unwrap()),
+    };
     let pay = async |shop: &Shop| {
-        let declined = shop.payments.create(request.clone(), shop.owner, shop.keyed(shop.owner, "key")).await;
-        let Err(Error::Declined { payment_id, code }) = declined else { panic!("{declined:?}") };
+        let declined = shop
+            .payments
+            .create(request.clone(), shop.owner, shop.keyed(shop.owner, "key"))
+            .await;
+        let Err(Error::Declined { payment_id, code }) = declined else {
+            panic!("{declined:?}")
+        };
         (payment_id, code)
     };
     let (first, second) = tokio::join!(pay(&shop), pay(&shop));
@@ -62,9 +72,15 @@ async fn a_repetition_is_told_to_come_back_while_the_outcome_is_unknown() {
     let mut shop = Shop::open().await;
     let order = shop.confirmed().await;
     shop.provider.fail([Some(Fault::Silent)]);
-    assert_eq!(shop.pay_keyed(order, "key").await.unwrap().status, PaymentStatus::Initiated);
+    assert_eq!(
+        shop.pay_keyed(order, "key").await.unwrap().status,
+        PaymentStatus::Initiated
+    );
     let again = shop.pay_keyed(order, "key").await;
-    assert!(matches!(again, Err(Error::Write(writer::Error::InProgress))), "{again:?}");
+    assert!(
+        matches!(again, Err(Error::Write(writer::Error::InProgress))),
+        "{again:?}"
+    );
     // The provider stays silent until another process asks again; the key then gets the outcome, and keeps it.
     shop.restart().await;
     let outcome = shop.pay_keyed(order, "key").await.unwrap();
@@ -81,7 +97,10 @@ async fn what_was_answered_while_a_capture_is_unknown_stays_the_answer() {
     shop.provider.fail([None, Some(Fault::Silent)]);
     let (first, second) = tokio::join!(shop.pay_keyed(order, "key"), shop.pay_keyed(order, "key"));
     let first = first.unwrap();
-    assert_eq!((first.status, second.unwrap()), (PaymentStatus::Authorized, first.clone()));
+    assert_eq!(
+        (first.status, second.unwrap()),
+        (PaymentStatus::Authorized, first.clone())
+    );
     shop.restart().await;
     shop.settle().await;
     assert_eq!(shop.status(first.id).await, PaymentStatus::Captured);
@@ -96,13 +115,22 @@ async fn a_key_is_of_one_body_and_a_refusal_is_decided_again() {
     let mut context = shop.keyed(shop.owner, "key");
     context.claim.as_mut().unwrap().fingerprint = "another body".into();
     let reused = shop.payments.create(order(order_id), shop.owner, context).await;
-    assert!(matches!(reused, Err(Error::Write(writer::Error::KeyReused))), "{reused:?}");
+    assert!(
+        matches!(reused, Err(Error::Write(writer::Error::KeyReused))),
+        "{reused:?}"
+    );
     // A refusal changed nothing: the same key is free.
     let second = shop.placed().await;
     let open = shop.pay(second).await.unwrap().id;
-    assert!(matches!(shop.pay_keyed(second, "second").await, Err(Error::PaymentOpen)));
+    assert!(matches!(
+        shop.pay_keyed(second, "second").await,
+        Err(Error::PaymentOpen)
+    ));
     let declined = shop.simulated_decline();
-    shop.payments.note_authorisation(open, declined, shop.context(shop.admin)).await.unwrap();
+    shop.payments
+        .note_authorisation(open, declined, shop.context(shop.admin))
+        .await
+        .unwrap();
     assert!(shop.pay_keyed(second, "second").await.is_ok());
 }
 

@@ -28,10 +28,19 @@ async fn send(shop: &Shop, request: &str, headers: &[(&str, &str)], body: Option
         }
         None => Body::empty(),
     };
-    let response = shop.payments.router().oneshot(builder.body(body).unwrap()).await.unwrap();
+    let response = shop
+        .payments
+        .router()
+        .oneshot(builder.body(body).unwrap())
+        .await
+        .unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-    Answer { status, headers, body: serde_json::from_slice(&bytes).unwrap_or_default() }
+    Answer {
+        status,
+        headers,
+        body: serde_json::from_slice(&bytes).unwrap_or_default(),
+    }
 }
 
 struct Tokens {
@@ -42,7 +51,11 @@ struct Tokens {
 
 fn tokens(shop: &Shop) -> Tokens {
     let bearer = |user: kernel::auth::User| format!("Bearer {}", shop.harness.token(user.id, user.role));
-    Tokens { owner: bearer(shop.owner), other: bearer(user(2, Role::Customer)), admin: bearer(shop.admin) }
+    Tokens {
+        owner: bearer(shop.owner),
+        other: bearer(user(2, Role::Customer)),
+        admin: bearer(shop.admin),
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,16 +88,27 @@ async fn each_route_is_for_the_owner_or_for_admins() {
 async fn the_owner_and_admins_pay_an_order_and_nobody_else_learns_of_it() {
     let shop = Shop::open().await;
     let Tokens { owner, other, admin } = tokens(&shop);
-    for (token, expected) in [(None, 401), (Some(&other), 404), (Some(&owner), 201), (Some(&admin), 201)] {
+    for (token, expected) in [
+        (None, 401),
+        (Some(&other), 404),
+        (Some(&owner), 201),
+        (Some(&admin), 201),
+    ] {
         let order = shop.confirmed().await;
-        let headers: Vec<_> = token.map(|token| ("authorization", token.as_str())).into_iter().collect();
+        let headers: Vec<_> = token
+            .map(|token| ("authorization", token.as_str()))
+            .into_iter()
+            .collect();
         let answer = send(&shop, "POST /api/payments", &headers, Some(json!({"order_id": order}))).await;
         assert_eq!(answer.status, expected, "{}", answer.body);
         if expected == 201 {
             let id = answer.body["id"].as_str().unwrap();
             assert_eq!(answer.headers["location"], format!("/api/payments/{id}"));
             assert_eq!(answer.body["user_id"], shop.owner.id.to_string());
-            assert_eq!((&answer.body["status"], &answer.body["amount"]["amount"]), (&json!("captured"), &json!(1000)));
+            assert_eq!(
+                (&answer.body["status"], &answer.body["amount"]["amount"]),
+                (&json!("captured"), &json!(1000))
+            );
         }
     }
     let own = send(&shop, "GET /api/payments", &[("authorization", &other)], None).await;
@@ -98,11 +122,17 @@ async fn refusals_are_problems_with_their_codes() {
     let order = shop.confirmed().await;
     let pay = async |body: Value| send(&shop, "POST /api/payments", &[("authorization", &owner)], Some(body)).await;
     let declined = pay(json!({"order_id": order, "payment_method": "pm_card_chargeDeclinedInsufficientFunds"})).await;
-    assert_eq!((declined.status, &declined.body["code"]), (402, &json!("card-declined")));
+    assert_eq!(
+        (declined.status, &declined.body["code"]),
+        (402, &json!("card-declined"))
+    );
     assert_eq!(declined.body["decline_code"], "insufficient_funds");
     assert!(declined.body["payment_id"].as_str().unwrap().starts_with("pay_"));
     let unknown = pay(json!({"order_id": order, "payment_method": "pm_card_gold"})).await;
-    assert_eq!((unknown.status, &unknown.body["errors"][0]["field"]), (422, &json!("payment_method")));
+    assert_eq!(
+        (unknown.status, &unknown.body["errors"][0]["field"]),
+        (422, &json!("payment_method"))
+    );
     let paid = pay(json!({"order_id": order})).await;
     let again = pay(json!({"order_id": order})).await;
     assert_eq!((again.status, &again.body["code"]), (409, &json!("already-paid")));
@@ -110,7 +140,10 @@ async fn refusals_are_problems_with_their_codes() {
     assert_eq!(amount.status, 422);
     let young = contracts::OrderId::from_uuid(shop.harness.uuid());
     let catching_up = pay(json!({"order_id": young})).await;
-    assert_eq!((catching_up.status, &catching_up.body["code"]), (503, &json!("catching-up")));
+    assert_eq!(
+        (catching_up.status, &catching_up.body["code"]),
+        (503, &json!("catching-up"))
+    );
     assert!(catching_up.headers.contains_key("retry-after"));
 
     let refunds = format!("POST /api/payments/{}/refunds", paid.body["id"].as_str().unwrap());
@@ -119,9 +152,15 @@ async fn refusals_are_problems_with_their_codes() {
         send(&shop, &refunds, &[("authorization", &admin)], Some(body)).await
     };
     let too_much = refund(1001).await;
-    assert_eq!((too_much.status, &too_much.body["code"]), (409, &json!("refund-exceeds-captured")));
+    assert_eq!(
+        (too_much.status, &too_much.body["code"]),
+        (409, &json!("refund-exceeds-captured"))
+    );
     let part = refund(10).await;
-    assert_eq!((part.status, &part.body["status"]), (StatusCode::CREATED.as_u16(), &json!("succeeded")));
+    assert_eq!(
+        (part.status, &part.body["status"]),
+        (StatusCode::CREATED.as_u16(), &json!("succeeded"))
+    );
     assert!(part.body["id"].as_str().unwrap().starts_with("rfn_"));
     let rest = send(&shop, &refunds, &[("authorization", &admin)], None).await;
     assert_eq!((rest.status, &rest.body["amount"]["amount"]), (201, &json!(990)));
@@ -145,5 +184,8 @@ async fn a_key_gives_the_same_body_again() {
     }
     let headers = [("authorization", &*owner), ("idempotency-key", "pm_card_visa")];
     let other = send(&shop, "POST /api/payments", &headers, Some(json!({"order_id": order}))).await;
-    assert_eq!((other.status, &other.body["code"]), (422, &json!("idempotency-key-reused")));
+    assert_eq!(
+        (other.status, &other.body["code"]),
+        (422, &json!("idempotency-key-reused"))
+    );
 }
