@@ -18,9 +18,15 @@ impl Catalog {
     pub fn router(&self) -> Router {
         let routes = Router::new()
             .route("/api/products", get(list).post(create))
-            .route("/api/products/{id}", get(read).put(update).patch(update).delete(archive))
+            .route(
+                "/api/products/{id}",
+                get(read).put(update).patch(update).delete(archive),
+            )
             .with_state(self.clone());
-        serve_with(routes.merge(kernel::http::dead_letters(&self.consumers)), self.kit.clone())
+        serve_with(
+            routes.merge(kernel::http::dead_letters(&self.consumers)),
+            self.kit.clone(),
+        )
     }
 }
 
@@ -30,7 +36,11 @@ async fn create(
     request: Write<CreateProduct>,
 ) -> Result<Created<product::Product>, Failure> {
     let Product(product) = catalog.create(request.body, request.context).await?;
-    Ok(Created { location: format!("/api/products/{}", product.id), version: product.version, body: product })
+    Ok(Created {
+        location: format!("/api/products/{}", product.id),
+        version: product.version,
+        body: product,
+    })
 }
 
 async fn list(
@@ -41,12 +51,12 @@ async fn list(
     Ok(Json(catalog.products(&filter, &paging).await?))
 }
 
-async fn read(
-    State(catalog): State<Catalog>,
-    Path(id): Path<ProductId>,
-) -> Result<Versioned<Arc<Product>>, Failure> {
+async fn read(State(catalog): State<Catalog>, Path(id): Path<ProductId>) -> Result<Versioned<Arc<Product>>, Failure> {
     let product = catalog.product(id).await?;
-    Ok(Versioned { version: product.0.version, body: product })
+    Ok(Versioned {
+        version: product.0.version,
+        body: product,
+    })
 }
 
 async fn update(
@@ -57,7 +67,10 @@ async fn update(
     request: Write<UpdateProduct>,
 ) -> Result<Versioned<product::Product>, Failure> {
     let Product(product) = catalog.update(id, request.body, if_match, request.context).await?;
-    Ok(Versioned { version: product.version, body: product })
+    Ok(Versioned {
+        version: product.version,
+        body: product,
+    })
 }
 
 async fn archive(

@@ -61,7 +61,13 @@ impl Catalog {
                 return Err(Error::SkuTaken);
             }
             unit.fresh::<Product>(id);
-            unit.decide::<Product>(id, Command::Create { id, request: request.clone() })?;
+            unit.decide::<Product>(
+                id,
+                Command::Create {
+                    id,
+                    request: request.clone(),
+                },
+            )?;
             Ok(Product::clone(&*unit.get(id).ok_or(Error::Unknown)?))
         });
         created.await
@@ -119,7 +125,10 @@ impl Catalog {
         if let Some(sku) = &filter.sku {
             query.filters.push(("sku", sku.as_str().into()));
         }
-        query.contains = filter.q.as_ref().map(|q| ("search", product::search_text(q.as_str()).into()));
+        query.contains = filter
+            .q
+            .as_ref()
+            .map(|q| ("search", product::search_text(q.as_str()).into()));
         query.descending = descending;
         let found = self.engine.reader().find(&paging.apply(query)?).await?;
         Ok(paging.page(found, |found| reader::document(&found))?)

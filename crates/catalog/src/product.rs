@@ -35,17 +35,44 @@ impl Document for Product {
         name: "products",
         kind: Kind::View,
         columns: &[
-            Column { name: "sku", column_type: ColumnType::Text },
-            Column { name: "status", column_type: ColumnType::Text },
-            Column { name: "name", column_type: ColumnType::Text },
-            Column { name: "price", column_type: ColumnType::Integer },
-            Column { name: "created_at", column_type: ColumnType::Integer },
-            Column { name: "search", column_type: ColumnType::Text },
+            Column {
+                name: "sku",
+                column_type: ColumnType::Text,
+            },
+            Column {
+                name: "status",
+                column_type: ColumnType::Text,
+            },
+            Column {
+                name: "name",
+                column_type: ColumnType::Text,
+            },
+            Column {
+                name: "price",
+                column_type: ColumnType::Integer,
+            },
+            Column {
+                name: "created_at",
+                column_type: ColumnType::Integer,
+            },
+            Column {
+                name: "search",
+                column_type: ColumnType::Text,
+            },
         ],
         indexes: &[
-            Index { name: "by_status_created", columns: &["status", "created_at"] },
-            Index { name: "by_status_name", columns: &["status", "name"] },
-            Index { name: "by_status_price", columns: &["status", "price"] },
+            Index {
+                name: "by_status_created",
+                columns: &["status", "created_at"],
+            },
+            Index {
+                name: "by_status_name",
+                columns: &["status", "name"],
+            },
+            Index {
+                name: "by_status_price",
+                columns: &["status", "price"],
+            },
         ],
     };
 
@@ -88,7 +115,13 @@ impl Aggregate for Product {
             }
             (Command::Archive, Some(Self(product))) => Ok(match product.status {
                 ProductStatus::Active => {
-                    vec![Archived { product_id: product.id, sku: product.sku.clone() }.into()]
+                    vec![
+                        Archived {
+                            product_id: product.id,
+                            sku: product.sku.clone(),
+                        }
+                        .into(),
+                    ]
                 }
                 ProductStatus::Archived => Vec::new(),
             }),
@@ -122,9 +155,26 @@ impl Aggregate for Product {
 }
 
 fn created(product_id: ProductId, request: CreateProduct) -> Created {
-    let CreateProduct { sku, name, price, description, attributes, image_url, initial_stock } = request;
+    let CreateProduct {
+        sku,
+        name,
+        price,
+        description,
+        attributes,
+        image_url,
+        initial_stock,
+    } = request;
     let initial_stock = initial_stock.map_or(0, |stock| stock.get());
-    Created { product_id, sku, name, price, description, attributes, image_url, initial_stock }
+    Created {
+        product_id,
+        sku,
+        name,
+        price,
+        description,
+        attributes,
+        image_url,
+        initial_stock,
+    }
 }
 
 fn new(created: &Created, now: Timestamp) -> product::Product {
@@ -145,7 +195,14 @@ fn new(created: &Created, now: Timestamp) -> product::Product {
 
 /// The product after the update, or `None` if that changes nothing.
 fn updated(mut product: product::Product, request: UpdateProduct) -> Option<Updated> {
-    let UpdateProduct { name, price, description, attributes, image_url, status } = request;
+    let UpdateProduct {
+        name,
+        price,
+        description,
+        attributes,
+        image_url,
+        status,
+    } = request;
     let changed = [
         ("name", set(&mut product.name, name)),
         ("price", set(&mut product.price, price)),
@@ -154,7 +211,11 @@ fn updated(mut product: product::Product, request: UpdateProduct) -> Option<Upda
         ("image_url", Patch::apply(image_url, &mut product.image_url)),
         ("status", set(&mut product.status, status)),
     ];
-    let changed: Vec<String> = changed.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name.into()).collect();
+    let changed: Vec<String> = changed
+        .into_iter()
+        .filter(|(_, changed)| *changed)
+        .map(|(name, _)| name.into())
+        .collect();
     if changed.is_empty() {
         return None;
     }

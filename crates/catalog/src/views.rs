@@ -16,8 +16,12 @@ pub(crate) struct SkuOwner {
 }
 
 impl Document for SkuOwner {
-    const COLLECTION: &'static Collection =
-        &Collection { name: "sku_owners", kind: Kind::View, columns: &[], indexes: &[] };
+    const COLLECTION: &'static Collection = &Collection {
+        name: "sku_owners",
+        kind: Kind::View,
+        columns: &[],
+        indexes: &[],
+    };
 }
 
 impl Projected for Event {
@@ -25,7 +29,9 @@ impl Projected for Event {
         views.apply::<Product>(self, at);
         match self {
             Self::Created(created) => {
-                let owner = SkuOwner { product_id: created.product_id };
+                let owner = SkuOwner {
+                    product_id: created.product_id,
+                };
                 views.update(&created.sku, |it| *it = Some(owner));
             }
             Self::Updated(_) | Self::Archived(_) => {}

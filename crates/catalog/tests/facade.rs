@@ -10,7 +10,9 @@ use testkit::harness::Harness;
 
 async fn catalog() -> (Harness, Catalog) {
     let harness = Harness::new(Service::Catalog, COLLECTIONS).await;
-    let catalog = Catalog::start(harness.engine(), harness.bus(), harness.verifier()).await.unwrap();
+    let catalog = Catalog::start(harness.engine(), harness.bus(), harness.verifier())
+        .await
+        .unwrap();
     (harness, catalog)
 }
 
@@ -38,7 +40,10 @@ async fn an_archived_product_leaves_lists_and_stays_readable() {
     let id = catalog.create(lamp("A"), admin(&harness)).await.unwrap().0.id;
     catalog.archive(id, IfMatch::Absent, admin(&harness)).await.unwrap();
     catalog.archive(id, IfMatch::Absent, admin(&harness)).await.unwrap();
-    let listed = catalog.products(&ListProducts::default(), &Paging::default()).await.unwrap();
+    let listed = catalog
+        .products(&ListProducts::default(), &Paging::default())
+        .await
+        .unwrap();
     assert_eq!(listed.data, []);
     assert_eq!(catalog.product(id).await.unwrap().0.status, ProductStatus::Archived);
     assert_eq!(harness.journal().await, ["product.created", "product.archived"]);
@@ -49,8 +54,13 @@ async fn a_stale_if_match_changes_nothing() {
     let (harness, catalog) = catalog().await;
     let id = catalog.create(lamp("A"), admin(&harness)).await.unwrap().0.id;
     let update: UpdateProduct = serde_json::from_value(json!({"name": "Torch"})).unwrap();
-    let stale = catalog.update(id, update.clone(), IfMatch::Versions(vec![2]), admin(&harness)).await;
+    let stale = catalog
+        .update(id, update.clone(), IfMatch::Versions(vec![2]), admin(&harness))
+        .await;
     assert!(matches!(stale, Err(Error::Stale)), "{stale:?}");
-    let fresh = catalog.update(id, update, IfMatch::Versions(vec![1]), admin(&harness)).await.unwrap();
+    let fresh = catalog
+        .update(id, update, IfMatch::Versions(vec![1]), admin(&harness))
+        .await
+        .unwrap();
     assert_eq!((fresh.0.name.as_str(), fresh.0.version), ("Torch", 2));
 }

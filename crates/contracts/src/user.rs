@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Country, Cursor, Email, Limit, List, Password, PasswordAttempt, Patch, PersonName, Phone, Private, Secret,
-    Service, SessionId, UserId, Username, patch, word::words,
+    Country, Cursor, Email, Limit, List, Password, PasswordAttempt, Patch, PersonName, Phone, Private, Secret, Service,
+    SessionId, UserId, Username, patch, word::words,
 };
 
 words! {

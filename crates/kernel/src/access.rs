@@ -51,7 +51,9 @@ pub struct AccessEvents {
 
 impl fmt::Debug for AccessEvents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AccessEvents").field("streams", &self.sender.receiver_count()).finish_non_exhaustive()
+        f.debug_struct("AccessEvents")
+            .field("streams", &self.sender.receiver_count())
+            .finish_non_exhaustive()
     }
 }
 
@@ -59,7 +61,11 @@ impl AccessEvents {
     /// A channel that nobody listens to yet.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, ids: Arc<Ids>) -> Self {
-        Self { sender: broadcast::Sender::new(ACCESSES_QUEUED_MAX), clock, ids }
+        Self {
+            sender: broadcast::Sender::new(ACCESSES_QUEUED_MAX),
+            clock,
+            ids,
+        }
     }
 
     /// Tells the live streams. Never waits, and costs next to nothing while there is none.
@@ -85,7 +91,9 @@ impl AccessEvents {
     /// What is recorded from now on.
     #[must_use]
     pub fn subscribe(&self) -> Accesses {
-        Accesses { receiver: self.sender.subscribe() }
+        Accesses {
+            receiver: self.sender.subscribe(),
+        }
     }
 }
 
@@ -124,7 +132,12 @@ mod tests {
 
     fn view(events: &AccessEvents, number: u128) {
         let user_id = UserId::from_uuid(Uuid::from_u128(number));
-        events.record(Service::Users, user_id, user::Viewed { user_id }, &Context::system("request"));
+        events.record(
+            Service::Users,
+            user_id,
+            user::Viewed { user_id },
+            &Context::system("request"),
+        );
     }
 
     #[tokio::test]
@@ -147,6 +160,9 @@ mod tests {
         let queued = ACCESSES_QUEUED_MAX as u128;
         (0..queued + 10).for_each(|number| view(&events, number));
         let first = slow.next().await.unwrap();
-        assert_eq!(first.stream.as_str(), UserId::from_uuid(Uuid::from_u128(10)).to_string());
+        assert_eq!(
+            first.stream.as_str(),
+            UserId::from_uuid(Uuid::from_u128(10)).to_string()
+        );
     }
 }

@@ -94,6 +94,8 @@ pub struct BusError {
 impl BusError {
     /// From whatever the driver said.
     pub fn new(reason: impl fmt::Display) -> Self {
-        Self { reason: reason.to_string() }
+        Self {
+            reason: reason.to_string(),
+        }
     }
 }

@@ -23,7 +23,9 @@ pub(crate) struct Cache {
 
 impl Cache {
     pub(crate) fn new(documents_max: usize) -> Self {
-        Self { documents: Arc::new(quick_cache::sync::Cache::new(documents_max)) }
+        Self {
+            documents: Arc::new(quick_cache::sync::Cache::new(documents_max)),
+        }
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<Cached> {
@@ -45,6 +47,8 @@ impl Cache {
 
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cache").field("documents", &self.documents.len()).finish()
+        f.debug_struct("Cache")
+            .field("documents", &self.documents.len())
+            .finish()
     }
 }

@@ -33,7 +33,9 @@ impl SystemClock {
     #[must_use]
     #[expect(clippy::new_without_default, reason = "reading the clock is not a default value")]
     pub fn new() -> Self {
-        Self { started: tokio::time::Instant::now() }
+        Self {
+            started: tokio::time::Instant::now(),
+        }
     }
 }
 
@@ -65,7 +67,11 @@ impl ManualClock {
     /// Starts at `origin` and moves with tokio's clock.
     #[must_use]
     pub fn starting_at(origin: Timestamp) -> Self {
-        Self { origin, started: tokio::time::Instant::now(), skew: Mutex::default() }
+        Self {
+            origin,
+            started: tokio::time::Instant::now(),
+            skew: Mutex::default(),
+        }
     }
 
     /// Moves the wall clock by `by`, backwards too; sleepers are not woken.
@@ -125,7 +131,13 @@ impl Ids {
     }
 
     fn with(random: StdRng) -> Self {
-        Self { state: Mutex::new(State { random, millis: 0, counter: 0 }) }
+        Self {
+            state: Mutex::new(State {
+                random,
+                millis: 0,
+                counter: 0,
+            }),
+        }
     }
 
     /// A UUIDv7 (RFC 9562): the time in milliseconds, a 12-bit counter (section 6.2, method 1), 62 random bits. Greater

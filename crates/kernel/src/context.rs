@@ -25,7 +25,13 @@ impl Context {
     /// What the system does by itself: timers, effects, start-up.
     #[must_use]
     pub fn system(correlation: impl Into<Arc<str>>) -> Self {
-        Self { actor: "system".into(), correlation: correlation.into(), causation: None, trace: None, claim: None }
+        Self {
+            actor: "system".into(),
+            correlation: correlation.into(),
+            causation: None,
+            trace: None,
+            claim: None,
+        }
     }
 }
 

@@ -56,7 +56,10 @@ pub(crate) async fn run(engine: Engine, deadline: Arc<dyn Deadline>, stop: Cance
             Ok(ids) => {
                 let full = ids.len() >= DUE_MAX;
                 let expired = deadline.expire(ids).await;
-                expired.inspect_err(|error| tracing::warn!(%error, "a deadline was not dealt with")).is_ok() && full
+                expired
+                    .inspect_err(|error| tracing::warn!(%error, "a deadline was not dealt with"))
+                    .is_ok()
+                    && full
             }
             Err(error) => {
                 tracing::warn!(%error, "deadlines cannot be looked up");

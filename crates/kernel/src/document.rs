@@ -135,7 +135,10 @@ pub struct Key {
 impl Key {
     /// The key of `D` under `id`.
     pub fn of<D: Document>(id: impl Into<Arc<str>>) -> Self {
-        Self { collection: D::COLLECTION.name, id: id.into() }
+        Self {
+            collection: D::COLLECTION.name,
+            id: id.into(),
+        }
     }
 }
 

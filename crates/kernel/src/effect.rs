@@ -70,8 +70,15 @@ pub struct EffectRecord {
 
 impl EffectRecord {
     pub(crate) fn attempt(&self) -> Attempt {
-        let context = Context { trace: self.trace.clone(), ..Context::system(Arc::clone(&self.correlation)) };
-        Attempt { intent: self.intent.clone(), number: self.attempts, context }
+        let context = Context {
+            trace: self.trace.clone(),
+            ..Context::system(Arc::clone(&self.correlation))
+        };
+        Attempt {
+            intent: self.intent.clone(),
+            number: self.attempts,
+            context,
+        }
     }
 
     pub(crate) fn started(intent: Intent, now: Timestamp, origin: &Context) -> Self {
@@ -89,8 +96,14 @@ impl Document for EffectRecord {
     const COLLECTION: &'static Collection = &Collection {
         name: "effects",
         kind: Kind::Record,
-        columns: &[Column { name: "due_at", column_type: ColumnType::Integer }],
-        indexes: &[Index { name: "by_due", columns: &["due_at"] }],
+        columns: &[Column {
+            name: "due_at",
+            column_type: ColumnType::Integer,
+        }],
+        indexes: &[Index {
+            name: "by_due",
+            columns: &["due_at"],
+        }],
     };
 
     fn columns(&self) -> Vec<Value> {
@@ -131,7 +144,10 @@ pub trait Effect: Send + Sync {
 
 impl From<writer::Error> for Postponed {
     fn from(error: writer::Error) -> Self {
-        Self { after: Duration::from_secs(1), reason: error.to_string() }
+        Self {
+            after: Duration::from_secs(1),
+            reason: error.to_string(),
+        }
     }
 }
 
@@ -153,7 +169,13 @@ pub(crate) async fn run(
     let mut running = FuturesUnordered::new();
     // Nobody else can hold an effect of an exclusive store: what a previous process left is taken over at once.
     if !runner.engine.is_shared() {
-        running.extend(runner.due(LEASE).await.into_iter().map(|id| runner.take_over(id, LEASE)));
+        running.extend(
+            runner
+                .due(LEASE)
+                .await
+                .into_iter()
+                .map(|id| runner.take_over(id, LEASE)),
+        );
     }
     let mut sweep = runner.engine.clock().sleep(SWEEP);
     loop {
@@ -187,7 +209,10 @@ struct Runner {
 impl Runner {
     async fn due(&self, horizon: Duration) -> Vec<Arc<str>> {
         let mut query = Query::by(EffectRecord::COLLECTION, "by_due", Vec::new(), EFFECTS_CONCURRENT_MAX);
-        query.range = (Bound::Unbounded, Bound::Included((self.engine.clock().now() + horizon).into()));
+        query.range = (
+            Bound::Unbounded,
+            Bound::Included((self.engine.clock().now() + horizon).into()),
+        );
         match self.engine.reader().query::<EffectRecord>(&query).await {
             Ok(found) => found.into_iter().map(|(id, _)| id).collect(),
             Err(error) => {
@@ -219,7 +244,11 @@ impl Runner {
     }
 
     async fn perform(&self, attempt: &Attempt) {
-        let Some(effect) = self.effects.iter().find(|effect| effect.kind() == &*attempt.intent.kind) else {
+        let Some(effect) = self
+            .effects
+            .iter()
+            .find(|effect| effect.kind() == &*attempt.intent.kind)
+        else {
             tracing::error!(intent = %attempt.intent, "no effect of this kind is registered");
             return;
         };
@@ -253,15 +282,20 @@ impl Runner {
         change: impl Fn(&mut EffectRecord, Timestamp) -> Option<R> + Send + 'static,
     ) -> Option<R> {
         let id = Arc::clone(id);
-        let edited = self.engine.writer().execute(Priority::Background, Context::system("effects"), move |unit| {
-            let Some(record) = unit.get::<EffectRecord>(&id) else { return Ok(None) };
-            let mut record = EffectRecord::clone(&record);
-            let answer = change(&mut record, unit.now());
-            if answer.is_some() {
-                unit.put(&id, record);
-            }
-            Ok(answer)
-        });
+        let edited = self
+            .engine
+            .writer()
+            .execute(Priority::Background, Context::system("effects"), move |unit| {
+                let Some(record) = unit.get::<EffectRecord>(&id) else {
+                    return Ok(None);
+                };
+                let mut record = EffectRecord::clone(&record);
+                let answer = change(&mut record, unit.now());
+                if answer.is_some() {
+                    unit.put(&id, record);
+                }
+                Ok(answer)
+            });
         edited.await.unwrap_or_else(|error: writer::Error| {
             tracing::warn!(%error, "an effect's lease cannot be written");
             None

@@ -23,7 +23,11 @@ impl EmbeddedBus {
     #[must_use]
     pub fn new(journals: impl IntoIterator<Item = (Service, Journal)>) -> Self {
         let feeds = journals.into_iter().map(|(source, journal)| {
-            let message = move |epoch, event| Message { source, epoch, event: Arc::new(event) };
+            let message = move |epoch, event| Message {
+                source,
+                epoch,
+                event: Arc::new(event),
+            };
             (source, Arc::new(Feed::new(journal, message)))
         });
         Self { feeds: feeds.collect() }
@@ -43,11 +47,16 @@ impl Bus for EmbeddedBus {
     }
 
     async fn publish(&self, _: Vec<Message>) -> Result<(), BusError> {
-        Err(BusError::new("the embedded bus reads the journals; nothing is published to it"))
+        Err(BusError::new(
+            "the embedded bus reads the journals; nothing is published to it",
+        ))
     }
 
     async fn subscribe(&self, group: &Group, from: Vec<Position>) -> Result<Box<dyn Subscription>, BusError> {
-        let feed = self.feeds.get(&group.source).ok_or_else(|| BusError::new(format!("no journal of {}", group.source)))?;
+        let feed = self
+            .feeds
+            .get(&group.source)
+            .ok_or_else(|| BusError::new(format!("no journal of {}", group.source)))?;
         let next = from.into_iter().min().unwrap_or(Position::START);
         Ok(Box::new(Tailer(feed.follow(next))))
     }
@@ -75,6 +84,9 @@ impl Subscription for Tailer {
 
     async fn head(&mut self) -> Option<SourceHead> {
         let head = self.0.journal().store.tail(Position::START, 0).await.ok()?.head;
-        Some(SourceHead { epoch: head.epoch, lanes: head.lanes })
+        Some(SourceHead {
+            epoch: head.epoch,
+            lanes: head.lanes,
+        })
     }
 }

@@ -41,7 +41,10 @@ pub const KERNEL_COLLECTIONS: &[&Collection] = &[
 /// The schema of a service: its own collections and the kernel's.
 #[must_use]
 pub fn schema(own: &[&'static Collection]) -> Schema {
-    Schema { collections: KERNEL_COLLECTIONS.iter().chain(own).copied().collect(), lanes: LANES_DEFAULT }
+    Schema {
+        collections: KERNEL_COLLECTIONS.iter().chain(own).copied().collect(),
+        lanes: LANES_DEFAULT,
+    }
 }
 
 /// What an engine is built from.
@@ -83,7 +86,9 @@ struct Tasks {
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("service", &self.inner.service).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("service", &self.inner.service)
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,7 +103,11 @@ impl Engine {
         let (writer, task) = writer::writer(Setup {
             // A replica's own name, so that its last batch is found when an outcome is unknown. An exclusive store has
             // one writer, and needs one row.
-            name: if parts.shared { writer_id.to_string().into() } else { service.as_str().into() },
+            name: if parts.shared {
+                writer_id.to_string().into()
+            } else {
+                service.as_str().into()
+            },
             store: Arc::clone(&parts.store),
             cache: cache.clone(),
             clock: Arc::clone(&parts.clock),
@@ -117,7 +126,16 @@ impl Engine {
         };
         tasks.writer.spawn(task.run(tasks.writer_stop.clone()));
         let reader = Reader::new(Arc::clone(&parts.store), cache, parts.shared);
-        let engine = Self { inner: Arc::new(Inner { service, parts, writer, reader, head, tasks }) };
+        let engine = Self {
+            inner: Arc::new(Inner {
+                service,
+                parts,
+                writer,
+                reader,
+                head,
+                tasks,
+            }),
+        };
         engine.watch(Arc::new(idempotency::Expiry { engine: engine.clone() }));
         Ok(engine)
     }
@@ -183,7 +201,13 @@ impl Engine {
 
     /// Runs the service's effects. To be called once, with all of them.
     pub fn perform(&self, effects: Vec<Arc<dyn Effect>>) {
-        let taken = self.inner.tasks.effects.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let taken = self
+            .inner
+            .tasks
+            .effects
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
         let started = taken.expect("a service names its effects once");
         let engine = self.clone();
         self.spawn(|stop| effect::run(engine, effects, started, stop));
@@ -191,13 +215,15 @@ impl Engine {
 
     /// Deletes records by id.
     pub(crate) async fn forget<D: Document>(&self, ids: Vec<Arc<str>>) -> Expired {
-        let deleted = self.writer().execute(Priority::Background, Context::system("expiry"), move |unit| {
-            unit.load::<D>(&ids);
-            for id in &ids {
-                unit.delete::<D>(id);
-            }
-            Ok::<(), writer::Error>(())
-        });
+        let deleted = self
+            .writer()
+            .execute(Priority::Background, Context::system("expiry"), move |unit| {
+                unit.load::<D>(&ids);
+                for id in &ids {
+                    unit.delete::<D>(id);
+                }
+                Ok::<(), writer::Error>(())
+            });
         Ok(deleted.await?)
     }
 

@@ -38,12 +38,24 @@ impl Document for ErasedUser {
         name: "erased_users",
         kind: Kind::Replica { consumer: "erasure" },
         columns: &[
-            Column { name: "purge_at", column_type: ColumnType::Integer },
-            Column { name: "erased_at", column_type: ColumnType::Integer },
+            Column {
+                name: "purge_at",
+                column_type: ColumnType::Integer,
+            },
+            Column {
+                name: "erased_at",
+                column_type: ColumnType::Integer,
+            },
         ],
         indexes: &[
-            Index { name: "by_purge", columns: &["purge_at"] },
-            Index { name: "by_erased", columns: &["erased_at"] },
+            Index {
+                name: "by_purge",
+                columns: &["purge_at"],
+            },
+            Index {
+                name: "by_erased",
+                columns: &["erased_at"],
+            },
         ],
     };
 
@@ -56,7 +68,14 @@ impl Document for ErasedUser {
 pub fn note(unit: &mut Unit<'_>, user_id: UserId) {
     if unit.get::<ErasedUser>(user_id).is_none() {
         let now = unit.now();
-        unit.put(user_id, ErasedUser { user_id, erased_at: now, purge_at: Some(now) });
+        unit.put(
+            user_id,
+            ErasedUser {
+                user_id,
+                erased_at: now,
+                purge_at: Some(now),
+            },
+        );
     }
 }
 
@@ -87,11 +106,18 @@ impl Purge for NothingKept {
 pub async fn start(engine: &Engine, verifier: &Arc<Verifier>, purge: Arc<dyn Purge>) -> Result<(), StoreError> {
     let verifier = Arc::clone(verifier);
     let mut recent = Query::by(ErasedUser::COLLECTION, "by_erased", Vec::new(), 10_000);
-    recent.range = (Bound::Included((engine.clock().now() - TOKENS_OUTLIVED).into()), Bound::Unbounded);
+    recent.range = (
+        Bound::Included((engine.clock().now() - TOKENS_OUTLIVED).into()),
+        Bound::Unbounded,
+    );
     for (_, erased) in engine.reader().query::<ErasedUser>(&recent).await? {
         verifier.refuse_user(erased.user_id, erased.erased_at + TOKENS_OUTLIVED);
     }
-    engine.watch(Arc::new(Purges { engine: engine.clone(), verifier, purge }));
+    engine.watch(Arc::new(Purges {
+        engine: engine.clone(),
+        verifier,
+        purge,
+    }));
     Ok(())
 }
 
@@ -137,15 +163,25 @@ impl Deadline for Purges {
     async fn expire(&self, ids: Vec<Arc<str>>) -> Expired {
         for id in ids {
             let Ok(user) = id.parse::<UserId>() else { continue };
-            self.verifier.refuse_user(user, self.engine.clock().now() + TOKENS_OUTLIVED);
+            self.verifier
+                .refuse_user(user, self.engine.clock().now() + TOKENS_OUTLIVED);
             idempotency::erase(&self.engine, &id).await?;
             self.purge.purge(user).await?;
-            let purged = self.engine.writer().execute(Priority::Background, Context::system("erasure"), move |unit| {
-                if let Some(erased) = unit.get::<ErasedUser>(user) {
-                    unit.put(user, ErasedUser { purge_at: None, ..ErasedUser::clone(&erased) });
-                }
-                Ok::<(), writer::Error>(())
-            });
+            let purged = self
+                .engine
+                .writer()
+                .execute(Priority::Background, Context::system("erasure"), move |unit| {
+                    if let Some(erased) = unit.get::<ErasedUser>(user) {
+                        unit.put(
+                            user,
+                            ErasedUser {
+                                purge_at: None,
+                                ..ErasedUser::clone(&erased)
+                            },
+                        );
+                    }
+                    Ok::<(), writer::Error>(())
+                });
             purged.await?;
         }
         Ok(())

@@ -35,14 +35,20 @@ pub struct Feed<E> {
 
 impl<E> fmt::Debug for Feed<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Feed").field("journal", &self.journal).finish_non_exhaustive()
+        f.debug_struct("Feed")
+            .field("journal", &self.journal)
+            .finish_non_exhaustive()
     }
 }
 
 impl<E: Clone> Feed<E> {
     /// Nothing is read until somebody asks.
     pub fn new(journal: Journal, prepare: impl Fn(Epoch, Recorded) -> E + Send + Sync + 'static) -> Self {
-        let recent = Recent { epoch: Epoch::default(), events: VecDeque::new(), bytes: 0 };
+        let recent = Recent {
+            epoch: Epoch::default(),
+            events: VecDeque::new(),
+            bytes: 0,
+        };
         Self {
             journal,
             prepare: Box::new(prepare),
@@ -74,7 +80,11 @@ impl<E: Clone> Feed<E> {
         }
         let tail = self.journal.store.tail(position, PAGE).await?;
         let epoch = tail.head.epoch;
-        let events: Vec<Remembered<E>> = tail.events.into_iter().map(|event| self.remembered(epoch, event)).collect();
+        let events: Vec<Remembered<E>> = tail
+            .events
+            .into_iter()
+            .map(|event| self.remembered(epoch, event))
+            .collect();
         self.recent().extend(epoch, &events);
         Ok(look(position, events.iter(), max, wanted))
     }
@@ -82,12 +92,20 @@ impl<E: Clone> Feed<E> {
     /// Follows the journal from after a position on.
     #[must_use]
     pub fn follow(self: &Arc<Self>, after: Position) -> Follower<E> {
-        Follower { head: self.journal.head.clone(), feed: Arc::clone(self), after }
+        Follower {
+            head: self.journal.head.clone(),
+            feed: Arc::clone(self),
+            after,
+        }
     }
 
     fn remembered(&self, epoch: Epoch, event: Recorded) -> Remembered<E> {
         let (position, bytes) = (event.position, event.data.get().len());
-        Remembered { position, bytes, event: (self.prepare)(epoch, event) }
+        Remembered {
+            position,
+            bytes,
+            event: (self.prepare)(epoch, event),
+        }
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent<E>> {
@@ -150,7 +168,10 @@ impl<E: Clone> Recent<E> {
 
     fn extend(&mut self, epoch: Epoch, events: &[Remembered<E>]) {
         let Some(first) = events.first() else { return };
-        let joins = self.events.back().is_none_or(|last| last.position.plus(1) == first.position);
+        let joins = self
+            .events
+            .back()
+            .is_none_or(|last| last.position.plus(1) == first.position);
         if !joins || self.epoch != epoch {
             // A follower that is far behind reads old events; the recent ones stay.
             if self.events.back().is_some_and(|last| last.position >= first.position) && self.epoch == epoch {
@@ -238,11 +259,21 @@ mod tests {
     use crate::event::{Lane, Meta, StreamId};
 
     fn remembered(positions: std::ops::RangeInclusive<u64>, bytes: usize) -> Vec<Remembered<u64>> {
-        positions.map(|number| Remembered { position: Position(number), bytes, event: number }).collect()
+        positions
+            .map(|number| Remembered {
+                position: Position(number),
+                bytes,
+                event: number,
+            })
+            .collect()
     }
 
     fn recent() -> Recent<u64> {
-        Recent { epoch: Epoch::default(), events: VecDeque::new(), bytes: 0 }
+        Recent {
+            epoch: Epoch::default(),
+            events: VecDeque::new(),
+            bytes: 0,
+        }
     }
 
     fn found(recent: &Recent<u64>, after: u64, max: usize) -> Option<Vec<u64>> {
@@ -301,16 +332,27 @@ mod tests {
         let (sender, head) = watch::channel(Position::START);
         let prepared = Arc::new(std::sync::atomic::AtomicU64::new(0));
         let counter = Arc::clone(&prepared);
-        let feed = Arc::new(Feed::new(Journal { store: Arc::clone(&store), head }, move |_, event| {
-            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            event.position.0
-        }));
+        let feed = Arc::new(Feed::new(
+            Journal {
+                store: Arc::clone(&store),
+                head,
+            },
+            move |_, event| {
+                counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                event.position.0
+            },
+        ));
         let mut followers = [Position::START; 3].map(|from| feed.follow(from));
         let mut seen = [const { Vec::new() }; 3];
         for version in 1..=1000 {
             let stream = StreamId::new("a");
-            let meta =
-                Meta { schema: 1, actor: "a".into(), correlation: "c".into(), causation: None, trace: None };
+            let meta = Meta {
+                schema: 1,
+                actor: "a".into(),
+                correlation: "c".into(),
+                causation: None,
+                trace: None,
+            };
             let event = crate::event::NewEvent {
                 id: EventId::from_uuid(Uuid::from_u128(version.into())),
                 lane: Lane::of(&stream, lanes),
@@ -333,13 +375,27 @@ mod tests {
             sender.send_replace(store.commit(Arc::new(batch)).await.unwrap().last);
             for (nth, (follower, seen)) in followers.iter_mut().zip(&mut seen).enumerate() {
                 if version % (nth as u64 + 1) == 0 {
-                    seen.extend(follower.next(500, |_| true).await.unwrap().into_iter().map(|(_, event)| event));
+                    seen.extend(
+                        follower
+                            .next(500, |_| true)
+                            .await
+                            .unwrap()
+                            .into_iter()
+                            .map(|(_, event)| event),
+                    );
                 }
             }
         }
         for (follower, seen) in followers.iter_mut().zip(&mut seen) {
             while !follower.is_at_head() {
-                seen.extend(follower.next(7, |_| true).await.unwrap().into_iter().map(|(_, event)| event));
+                seen.extend(
+                    follower
+                        .next(7, |_| true)
+                        .await
+                        .unwrap()
+                        .into_iter()
+                        .map(|(_, event)| event),
+                );
             }
             assert_eq!(*seen, (1..=1000).collect::<Vec<u64>>());
         }

@@ -100,7 +100,12 @@ mod tests {
         let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
         let ids = Arc::new(Ids::from_seed(1));
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(schema(&[]), ids.uuid(now)));
-        let parts = Parts { store, shared: false, clock: Arc::new(ManualClock::starting_at(now)), ids };
+        let parts = Parts {
+            store,
+            shared: false,
+            clock: Arc::new(ManualClock::starting_at(now)),
+            ids,
+        };
         Engine::start(Service::Orders, parts).await.unwrap()
     }
 

@@ -79,7 +79,9 @@ impl Kit {
 
 impl fmt::Debug for Kit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kit").field("service", &self.service).finish_non_exhaustive()
+        f.debug_struct("Kit")
+            .field("service", &self.service)
+            .finish_non_exhaustive()
     }
 }
 

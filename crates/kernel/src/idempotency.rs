@@ -45,12 +45,24 @@ impl Document for Answer {
         name: "idempotency",
         kind: Kind::Record,
         columns: &[
-            Column { name: "principal", column_type: ColumnType::Text },
-            Column { name: "expires_at", column_type: ColumnType::Integer },
+            Column {
+                name: "principal",
+                column_type: ColumnType::Text,
+            },
+            Column {
+                name: "expires_at",
+                column_type: ColumnType::Integer,
+            },
         ],
         indexes: &[
-            Index { name: "by_principal", columns: &["principal"] },
-            Index { name: "by_expiry", columns: &["expires_at"] },
+            Index {
+                name: "by_principal",
+                columns: &["principal"],
+            },
+            Index {
+                name: "by_expiry",
+                columns: &["expires_at"],
+            },
         ],
     };
 
@@ -72,8 +84,12 @@ pub enum Known<R> {
 
 /// Looks the unit's claim up. Another request under the same key is refused.
 pub fn look_up<R: DeserializeOwned>(unit: &mut Unit<'_>) -> Result<Known<R>, writer::Error> {
-    let Some(claim) = unit.origin().claim.clone() else { return Ok(Known::New) };
-    let Some(answer) = unit.get::<Answer>(&claim.id) else { return Ok(Known::New) };
+    let Some(claim) = unit.origin().claim.clone() else {
+        return Ok(Known::New);
+    };
+    let Some(answer) = unit.get::<Answer>(&claim.id) else {
+        return Ok(Known::New);
+    };
     if answer.expires_at <= unit.now() {
         return Ok(Known::New);
     }
@@ -84,7 +100,9 @@ pub fn look_up<R: DeserializeOwned>(unit: &mut Unit<'_>) -> Result<Known<R>, wri
         State::Pending(subject) => Ok(Known::Pending(Arc::clone(subject))),
         State::Answered(result) => {
             let result = serde_json::from_str(result.get());
-            result.map(Known::Answered).map_err(|error| writer::Error::Corrupt(error.to_string().into()))
+            result
+                .map(Known::Answered)
+                .map_err(|error| writer::Error::Corrupt(error.to_string().into()))
         }
     }
 }
@@ -162,11 +180,18 @@ impl Deadline for Expiry {
 /// Deletes every answer that was given to `principal`.
 pub(crate) async fn erase(engine: &Engine, principal: &str) -> Expired {
     loop {
-        let query = Query::by(Answer::COLLECTION, "by_principal", vec![principal.into()], crate::deadline::DUE_MAX);
+        let query = Query::by(
+            Answer::COLLECTION,
+            "by_principal",
+            vec![principal.into()],
+            crate::deadline::DUE_MAX,
+        );
         let found = engine.reader().query::<Answer>(&query).await?;
         if found.is_empty() {
             return Ok(());
         }
-        engine.forget::<Answer>(found.into_iter().map(|(id, _)| id).collect()).await?;
+        engine
+            .forget::<Answer>(found.into_iter().map(|(id, _)| id).collect())
+            .await?;
     }
 }

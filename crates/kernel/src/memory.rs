@@ -47,9 +47,22 @@ impl MemoryStore {
             lanes: vec![Position::START; usize::from(schema.lanes)],
             time: Timestamp::UNIX_EPOCH,
         };
-        let tables = schema.collections.iter().map(|&collection| (collection.name, Table::new(collection))).collect();
-        let state = State { head, journal: Vec::new(), streams: BTreeMap::new(), tables, batches: BTreeMap::new() };
-        Self { schema, state: Mutex::new(state) }
+        let tables = schema
+            .collections
+            .iter()
+            .map(|&collection| (collection.name, Table::new(collection)))
+            .collect();
+        let state = State {
+            head,
+            journal: Vec::new(),
+            streams: BTreeMap::new(),
+            tables,
+            batches: BTreeMap::new(),
+        };
+        Self {
+            schema,
+            state: Mutex::new(state),
+        }
     }
 
     /// Every change is checked before the first is applied, so a panic elsewhere cannot leave half a batch behind.
@@ -60,7 +73,9 @@ impl MemoryStore {
 
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryStore").field("head", &self.state().head).finish_non_exhaustive()
+        f.debug_struct("MemoryStore")
+            .field("head", &self.state().head)
+            .finish_non_exhaustive()
     }
 }
 
@@ -73,7 +88,9 @@ impl Store for MemoryStore {
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
         let state = self.state();
-        keys.iter().map(|key| Ok(state.table(key.collection)?.get(&key.id).cloned())).collect()
+        keys.iter()
+            .map(|key| Ok(state.table(key.collection)?.get(&key.id).cloned()))
+            .collect()
     }
 
     async fn query(&self, query: &Query) -> Result<Vec<Found>, StoreError> {
@@ -85,14 +102,22 @@ impl Store for MemoryStore {
         let state = self.state();
         let skipped = usize::try_from(from_version.saturating_sub(1)).unwrap_or(usize::MAX);
         let positions = state.streams.get(id).map_or(&[][..], Vec::as_slice);
-        Ok(positions.iter().skip(skipped).take(limit).map(|&position| state.event(position).clone()).collect())
+        Ok(positions
+            .iter()
+            .skip(skipped)
+            .take(limit)
+            .map(|&position| state.event(position).clone())
+            .collect())
     }
 
     async fn tail(&self, after: Position, limit: usize) -> Result<Tail, StoreError> {
         let state = self.state();
         let skipped = usize::try_from(after.0).unwrap_or(usize::MAX);
         let events = state.journal.iter().skip(skipped).take(limit).cloned().collect();
-        Ok(Tail { head: state.head.clone(), events })
+        Ok(Tail {
+            head: state.head.clone(),
+            events,
+        })
     }
 }
 
@@ -131,13 +156,18 @@ impl State {
         for delete in &batch.deletes {
             self.written(&delete.key).delete(&delete.key.id);
         }
-        let committed = Committed { last: self.head.position };
+        let committed = Committed {
+            last: self.head.position,
+        };
         self.batches.insert(Arc::clone(&batch.writer), (batch.id, committed));
         Ok(committed)
     }
 
     fn conflicts(&self, batch: &Batch) -> Vec<Conflict> {
-        let reads = batch.reads.iter().map(|(key, seen)| (key, seen.map_or(Expect::Absent, Expect::Version)));
+        let reads = batch
+            .reads
+            .iter()
+            .map(|(key, seen)| (key, seen.map_or(Expect::Absent, Expect::Version)));
         let puts = batch.puts.iter().map(|put| (&put.key, put.expect));
         let deletes = batch.deletes.iter().map(|delete| (&delete.key, delete.expect));
         let mut conflicts = Vec::new();
@@ -187,7 +217,9 @@ impl State {
     }
 
     fn written(&mut self, key: &Key) -> &mut Table {
-        self.tables.get_mut(key.collection).expect("the batch was checked against the schema")
+        self.tables
+            .get_mut(key.collection)
+            .expect("the batch was checked against the schema")
     }
 }
 

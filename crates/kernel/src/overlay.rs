@@ -149,14 +149,18 @@ impl Overlay {
     }
 
     pub(crate) fn write<D: Document>(&mut self, id: Arc<str>, document: Option<D>) {
-        let Some(index) = self.slot(Key::of::<D>(id)) else { return };
+        let Some(index) = self.slot(Key::of::<D>(id)) else {
+            return;
+        };
         let body = document.map(|document| Body::typed(Arc::new(document)));
         self.replace(index, body);
     }
 
     /// Changes a copy of the document; the one before it is kept until the command is done.
     pub(crate) fn update<D: Document>(&mut self, id: Arc<str>, change: impl FnOnce(&mut Option<D>)) {
-        let Some(index) = self.slot(Key::of::<D>(Arc::clone(&id))) else { return };
+        let Some(index) = self.slot(Key::of::<D>(Arc::clone(&id))) else {
+            return;
+        };
         let mut document = self.get::<D>(id).map(|document| D::clone(&document));
         change(&mut document);
         let body = document.map(|document| Body::typed(Arc::new(document)));
@@ -166,12 +170,20 @@ impl Overlay {
     fn replace(&mut self, index: usize, body: Option<Body>) {
         let slot = &mut self.slots[index];
         let before = std::mem::replace(&mut slot.body, body);
-        self.undo.push(Undo { slot: index, body: before, written: slot.written });
+        self.undo.push(Undo {
+            slot: index,
+            body: before,
+            written: slot.written,
+        });
         slot.written = true;
     }
 
     pub(crate) fn savepoint(&self) -> Savepoint {
-        Savepoint { undo: self.undo.len(), events: self.events.len(), effects: self.effects.len() }
+        Savepoint {
+            undo: self.undo.len(),
+            events: self.events.len(),
+            effects: self.effects.len(),
+        }
     }
 
     /// Takes back every change since the savepoint; what was read stays known.
@@ -190,7 +202,11 @@ impl Overlay {
             return;
         }
         let version = stored.as_ref().map(|stored| stored.version);
-        self.insert(key, Base::Read(version), stored.map(|stored| Body::Raw(stored.document)));
+        self.insert(
+            key,
+            Base::Read(version),
+            stored.map(|stored| Body::Raw(stored.document)),
+        );
     }
 
     fn slot(&mut self, key: Key) -> Option<usize> {
@@ -207,7 +223,12 @@ impl Overlay {
     fn insert(&mut self, key: Key, base: Base, body: Option<Body>) -> usize {
         let index = self.slots.len();
         self.by_key.insert(key.clone(), index);
-        self.slots.push(Slot { key, base, body, written: false });
+        self.slots.push(Slot {
+            key,
+            base,
+            body,
+            written: false,
+        });
         index
     }
 
@@ -219,7 +240,13 @@ impl Overlay {
     /// The batch's document writes, and what was only read.
     pub(crate) fn writes(&self) -> Result<Writes, serde_json::Error> {
         let mut writes = Writes::default();
-        for Slot { key, base, body, written } in &self.slots {
+        for Slot {
+            key,
+            base,
+            body,
+            written,
+        } in &self.slots
+        {
             let expect = match base {
                 Base::Fresh | Base::Read(None) => Expect::Absent,
                 Base::Read(Some(version)) => Expect::Version(*version),
@@ -227,9 +254,17 @@ impl Overlay {
             match (written, body, base) {
                 (true, Some(body), _) => {
                     let (document, columns) = body.encode()?;
-                    writes.puts.push(Put { key: key.clone(), document, columns, expect });
+                    writes.puts.push(Put {
+                        key: key.clone(),
+                        document,
+                        columns,
+                        expect,
+                    });
                 }
-                (true, None, Base::Read(Some(_))) => writes.deletes.push(Delete { key: key.clone(), expect }),
+                (true, None, Base::Read(Some(_))) => writes.deletes.push(Delete {
+                    key: key.clone(),
+                    expect,
+                }),
                 (false, _, Base::Read(version)) | (true, None, Base::Read(version @ None)) => {
                     writes.reads.push((key.clone(), *version));
                 }
@@ -241,7 +276,13 @@ impl Overlay {
 
     /// After the commit: what the documents are now, for the cache.
     pub(crate) fn publish(self) {
-        for Slot { key, base, body, written } in self.slots {
+        for Slot {
+            key,
+            base,
+            body,
+            written,
+        } in self.slots
+        {
             let before = match base {
                 Base::Fresh => None,
                 Base::Read(version) => version,

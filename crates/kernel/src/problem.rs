@@ -42,9 +42,9 @@ impl From<LetterError> for Problem {
     fn from(error: LetterError) -> Self {
         match error {
             LetterError::Unknown(_) => Code::NotFound.into(),
-            LetterError::Behind { first } => {
-                Self::new(Code::Conflict).detail(error.to_string()).with("first", first.to_string())
-            }
+            LetterError::Behind { first } => Self::new(Code::Conflict)
+                .detail(error.to_string())
+                .with("first", first.to_string()),
             LetterError::StillFails(_) => Self::new(Code::Conflict).detail(error.to_string()),
             LetterError::Store(error) => error.into(),
             LetterError::Write(error) => error.into(),

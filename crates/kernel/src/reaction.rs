@@ -91,8 +91,12 @@ pub struct Checkpoint {
 }
 
 impl Document for Checkpoint {
-    const COLLECTION: &'static Collection =
-        &Collection { name: "checkpoints", kind: Kind::Record, columns: &[], indexes: &[] };
+    const COLLECTION: &'static Collection = &Collection {
+        name: "checkpoints",
+        kind: Kind::Record,
+        columns: &[],
+        indexes: &[],
+    };
 }
 
 /// The id of a checkpoint.
@@ -110,7 +114,9 @@ pub struct Consumers {
 
 impl std::fmt::Debug for Consumers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Consumers").field("progress", &self.progress).finish_non_exhaustive()
+        f.debug_struct("Consumers")
+            .field("progress", &self.progress)
+            .finish_non_exhaustive()
     }
 }
 
@@ -118,7 +124,11 @@ impl Consumers {
     /// The groups of a service's reactions, for [`Bus::declare`].
     pub fn groups(service: Service, reactions: &[Arc<dyn Reaction>]) -> Vec<Group> {
         let groups = reactions.iter().flat_map(|reaction| {
-            reaction.sources().iter().map(|&source| Group { service, consumer: reaction.name(), source })
+            reaction.sources().iter().map(|&source| Group {
+                service,
+                consumer: reaction.name(),
+                source,
+            })
         });
         groups.collect()
     }
@@ -134,13 +144,19 @@ impl Consumers {
                 engine.spawn(|stop| runner.run(stop));
             }
         }
-        Self { engine: engine.clone(), reactions: Arc::new(reactions), progress: Arc::new(progress) }
+        Self {
+            engine: engine.clone(),
+            reactions: Arc::new(reactions),
+            progress: Arc::new(progress),
+        }
     }
 
     /// Whether what is fed from `source` is known to be behind it.
     #[must_use]
     pub fn is_behind(&self, source: Service) -> bool {
-        self.progress.iter().any(|(group, progress)| group.source == source && progress.is_behind())
+        self.progress
+            .iter()
+            .any(|(group, progress)| group.source == source && progress.is_behind())
     }
 
     /// How each consumer is doing.
@@ -152,7 +168,10 @@ impl Consumers {
     pub async fn positions(&self, group: &Group) -> Result<Vec<Position>, StoreError> {
         let ids = (0..LANES_DEFAULT).map(|lane| checkpoint_id(group, Lane(lane)));
         let checkpoints = self.engine.reader().get_many::<Checkpoint>(ids).await?;
-        Ok(checkpoints.into_iter().map(|it| it.map_or(Position::START, |it| it.position)).collect())
+        Ok(checkpoints
+            .into_iter()
+            .map(|it| it.map_or(Position::START, |it| it.position))
+            .collect())
     }
 
     /// The service's dead letters.

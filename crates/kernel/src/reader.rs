@@ -67,7 +67,10 @@ impl Reader {
     /// A page of documents, with their ids.
     pub async fn query<D: Document>(&self, query: &Query) -> Result<Vec<(Arc<str>, Arc<D>)>, StoreError> {
         let found = self.store.query(query).await?;
-        found.into_iter().map(|found| Ok((found.id, typed(&Body::Raw(found.stored.document))?))).collect()
+        found
+            .into_iter()
+            .map(|found| Ok((found.id, typed(&Body::Raw(found.stored.document))?)))
+            .collect()
     }
 
     /// A page of documents as found, for cursors.
@@ -77,7 +80,13 @@ impl Reader {
 
     /// A page of ids.
     pub async fn ids(&self, query: &Query) -> Result<Vec<Arc<str>>, StoreError> {
-        Ok(self.store.query(query).await?.into_iter().map(|found| found.id).collect())
+        Ok(self
+            .store
+            .query(query)
+            .await?
+            .into_iter()
+            .map(|found| found.id)
+            .collect())
     }
 
     /// All events of a stream, in order.
@@ -107,7 +116,11 @@ impl Reader {
                 break;
             }
             let data: A::Event = contracts::EventData::decode(&event.event_type, event.meta.schema, event.data.get())?;
-            let at = crate::aggregate::Occurrence { stream, version: event.version, time: event.time };
+            let at = crate::aggregate::Occurrence {
+                stream,
+                version: event.version,
+                time: event.time,
+            };
             A::apply(&mut state, &data, &at);
         }
         Ok(state)
@@ -131,5 +144,6 @@ pub fn document<D: Document>(found: &Found) -> Result<Arc<D>, StoreError> {
 }
 
 fn typed<D: Document>(body: &Body) -> Result<Arc<D>, StoreError> {
-    body.decode().map_err(|error| StoreError::new(format!("a document of {} does not decode: {error}", D::COLLECTION.name)))
+    body.decode()
+        .map_err(|error| StoreError::new(format!("a document of {} does not decode: {error}", D::COLLECTION.name)))
 }

@@ -26,7 +26,11 @@ pub fn fold<E: Projected>(recorded: &Recorded, views: &mut Views<'_>) -> Result<
         return Ok(false);
     }
     let event = E::decode(&recorded.event_type, recorded.meta.schema, recorded.data.get())?;
-    let at = Occurrence { stream: &recorded.stream, version: recorded.version, time: recorded.time };
+    let at = Occurrence {
+        stream: &recorded.stream,
+        version: recorded.version,
+        time: recorded.time,
+    };
     event.project(&at, views);
     Ok(true)
 }
@@ -70,7 +74,9 @@ pub async fn rebuild(
     let mut after = Position::START;
     loop {
         let tail = store.tail(after, PAGE).await?;
-        let Some(last) = tail.events.last().map(|event| event.position) else { return Ok(after.0) };
+        let Some(last) = tail.events.last().map(|event| event.position) else {
+            return Ok(after.0);
+        };
         fold_page(store, &cache, &tail.events, fold, ids).await?;
         after = last;
         progress(after, tail.head.position);
@@ -84,11 +90,24 @@ async fn empty(store: &Arc<dyn Store>, collection: &'static Collection, ids: &Id
             return Ok(());
         }
         let deletes = found.into_iter().map(|found| {
-            let key = Key { collection: collection.name, id: found.id };
-            Delete { key, expect: Expect::Version(found.stored.version) }
+            let key = Key {
+                collection: collection.name,
+                id: found.id,
+            };
+            Delete {
+                key,
+                expect: Expect::Version(found.stored.version),
+            }
         });
         let deletes = deletes.collect();
-        commit(store, Batch { deletes, ..batch(store, ids).await? }).await?;
+        commit(
+            store,
+            Batch {
+                deletes,
+                ..batch(store, ids).await?
+            },
+        )
+        .await?;
     }
 }
 
@@ -104,7 +123,10 @@ async fn fold_page(
         loop {
             let savepoint = overlay.savepoint();
             let folded = fold(event, &mut Views { overlay: &mut overlay });
-            folded.map_err(|source| Error::Decode { position: event.position, source })?;
+            folded.map_err(|source| Error::Decode {
+                position: event.position,
+                source,
+            })?;
             let missing = std::mem::take(&mut overlay.missing);
             if missing.is_empty() {
                 break;
@@ -119,7 +141,11 @@ async fn fold_page(
         }
     }
     let writes = overlay.writes().map_err(|error| Error::View(error.to_string()))?;
-    let batch = Batch { puts: writes.puts, deletes: writes.deletes, ..batch(store, ids).await? };
+    let batch = Batch {
+        puts: writes.puts,
+        deletes: writes.deletes,
+        ..batch(store, ids).await?
+    };
     commit(store, batch).await?;
     overlay.publish();
     Ok(())

@@ -30,8 +30,12 @@ pub struct RelayCursor {
 }
 
 impl Document for RelayCursor {
-    const COLLECTION: &'static Collection =
-        &Collection { name: "relay_cursors", kind: Kind::Record, columns: &[], indexes: &[] };
+    const COLLECTION: &'static Collection = &Collection {
+        name: "relay_cursors",
+        kind: Kind::Record,
+        columns: &[],
+        indexes: &[],
+    };
 }
 
 /// Publishes the service's journal until told to stop. An unreachable broker is waited for without limit; meanwhile
@@ -67,9 +71,18 @@ pub async fn run(engine: Engine, bus: Arc<dyn Bus>, stop: CancellationToken) {
 
 /// Publishes the next batch and moves the cursor behind it.
 async fn publish_some(engine: &Engine, bus: &dyn Bus) -> Result<usize, String> {
-    let cursor = engine.reader().get::<RelayCursor>(CURSOR).await.map_err(|error| error.to_string())?;
+    let cursor = engine
+        .reader()
+        .get::<RelayCursor>(CURSOR)
+        .await
+        .map_err(|error| error.to_string())?;
     let cursor = cursor.map(|cursor| RelayCursor::clone(&cursor)).unwrap_or_default();
-    let tail = engine.reader().store().tail(cursor.position, BATCH).await.map_err(|error| error.to_string())?;
+    let tail = engine
+        .reader()
+        .store()
+        .tail(cursor.position, BATCH)
+        .await
+        .map_err(|error| error.to_string())?;
     let epoch = tail.head.epoch;
     if cursor.position > tail.head.position || (cursor.position > Position::START && cursor.epoch != epoch) {
         return Err(format!(
@@ -78,17 +91,30 @@ async fn publish_some(engine: &Engine, bus: &dyn Bus) -> Result<usize, String> {
             cursor.position
         ));
     }
-    let Some(last) = tail.events.last().map(|event| event.position) else { return Ok(0) };
+    let Some(last) = tail.events.last().map(|event| event.position) else {
+        return Ok(0);
+    };
     let count = tail.events.len();
-    let messages = tail.events.into_iter().map(|event| Message { source: engine.service(), epoch, event: Arc::new(event) });
-    bus.publish(messages.collect()).await.map_err(|error| error.to_string())?;
-    let moved = engine.writer().execute(Priority::Background, Context::system("relay"), move |unit| {
-        let now = unit.get::<RelayCursor>(CURSOR).map(|cursor| RelayCursor::clone(&cursor)).unwrap_or_default();
-        if now.position == cursor.position {
-            unit.put(CURSOR, RelayCursor { epoch, position: last });
-        }
-        Ok::<(), writer::Error>(())
+    let messages = tail.events.into_iter().map(|event| Message {
+        source: engine.service(),
+        epoch,
+        event: Arc::new(event),
     });
+    bus.publish(messages.collect())
+        .await
+        .map_err(|error| error.to_string())?;
+    let moved = engine
+        .writer()
+        .execute(Priority::Background, Context::system("relay"), move |unit| {
+            let now = unit
+                .get::<RelayCursor>(CURSOR)
+                .map(|cursor| RelayCursor::clone(&cursor))
+                .unwrap_or_default();
+            if now.position == cursor.position {
+                unit.put(CURSOR, RelayCursor { epoch, position: last });
+            }
+            Ok::<(), writer::Error>(())
+        });
     moved.await.map_err(|error| error.to_string())?;
     Ok(count)
 }
@@ -96,10 +122,15 @@ async fn publish_some(engine: &Engine, bus: &dyn Bus) -> Result<usize, String> {
 /// Sets the cursor back (or forward), so that the journal is published again from after `position`.
 pub async fn republish(engine: &Engine, position: Position) -> Result<(), writer::Error> {
     let head = engine.reader().store().tail(Position::START, 0).await;
-    let epoch = head.map_err(|error| writer::Error::Unavailable(error.reason.into()))?.head.epoch;
-    let set = engine.writer().execute(Priority::Background, Context::system("republish"), move |unit| {
-        unit.put(CURSOR, RelayCursor { epoch, position });
-        Ok(())
-    });
+    let epoch = head
+        .map_err(|error| writer::Error::Unavailable(error.reason.into()))?
+        .head
+        .epoch;
+    let set = engine
+        .writer()
+        .execute(Priority::Background, Context::system("republish"), move |unit| {
+            unit.put(CURSOR, RelayCursor { epoch, position });
+            Ok(())
+        });
     set.await
 }

@@ -16,8 +16,12 @@ pub struct Secret {
 }
 
 impl Document for Secret {
-    const COLLECTION: &'static Collection =
-        &Collection { name: "secrets", kind: Kind::Record, columns: &[], indexes: &[] };
+    const COLLECTION: &'static Collection = &Collection {
+        name: "secrets",
+        kind: Kind::Record,
+        columns: &[],
+        indexes: &[],
+    };
 }
 
 impl std::fmt::Debug for Secret {
@@ -30,15 +34,17 @@ impl Engine {
     /// The service's secret of this name, drawn on first use and the same for all its replicas ever after.
     pub async fn secret(&self, name: &'static str) -> Result<[u8; 32], writer::Error> {
         let ids = Arc::clone(self.ids());
-        let secret = self.writer().execute(Priority::Background, Context::system("secret"), move |unit| {
-            if let Some(secret) = unit.get::<Secret>(name) {
-                return Ok(secret.bytes);
-            }
-            let mut bytes = [0; 32];
-            ids.fill(&mut bytes);
-            unit.put(name, Secret { bytes });
-            Ok::<_, writer::Error>(bytes)
-        });
+        let secret = self
+            .writer()
+            .execute(Priority::Background, Context::system("secret"), move |unit| {
+                if let Some(secret) = unit.get::<Secret>(name) {
+                    return Ok(secret.bytes);
+                }
+                let mut bytes = [0; 32];
+                ids.fill(&mut bytes);
+                unit.put(name, Secret { bytes });
+                Ok::<_, writer::Error>(bytes)
+            });
         secret.await
     }
 }

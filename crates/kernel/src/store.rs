@@ -208,7 +208,11 @@ impl Query {
     /// By a declared index, with values for its first columns.
     #[must_use]
     pub fn by(collection: &'static Collection, index: &'static str, equals: Vec<Value>, limit: usize) -> Self {
-        Self { index: Some(index), equals, ..Self::all(collection, limit) }
+        Self {
+            index: Some(index),
+            equals,
+            ..Self::all(collection, limit)
+        }
     }
 
     /// The column that the range and the order are over; `None` is the id.
@@ -258,6 +262,8 @@ pub struct StoreError {
 impl StoreError {
     /// From whatever the driver said.
     pub fn new(reason: impl fmt::Display) -> Self {
-        Self { reason: reason.to_string() }
+        Self {
+            reason: reason.to_string(),
+        }
     }
 }

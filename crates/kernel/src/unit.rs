@@ -37,7 +37,10 @@ pub struct Unit<'a> {
 
 impl fmt::Debug for Unit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Unit").field("now", &self.turn.now).field("origin", self.origin).finish_non_exhaustive()
+        f.debug_struct("Unit")
+            .field("now", &self.turn.now)
+            .field("origin", self.origin)
+            .finish_non_exhaustive()
     }
 }
 
@@ -48,7 +51,11 @@ impl<'a> Unit<'a> {
 
     /// The same unit, acting for another cause.
     pub fn within<'b>(&'b mut self, origin: &'b Context) -> Unit<'b> {
-        Unit { overlay: self.overlay, turn: self.turn, origin }
+        Unit {
+            overlay: self.overlay,
+            turn: self.turn,
+            origin,
+        }
     }
 
     /// The batch's time, which is also the time of its events.
@@ -113,7 +120,11 @@ impl<'a> Unit<'a> {
 
     /// Appends an event to a stream, as its next `version`, and folds it into the views.
     pub fn append<E: Projected>(&mut self, stream: StreamId, version: u64, event: E) -> EventId {
-        let at = Occurrence { stream: &stream, version, time: self.turn.now };
+        let at = Occurrence {
+            stream: &stream,
+            version,
+            time: self.turn.now,
+        };
         event.project(&at, &mut Views { overlay: self.overlay });
         let data = match event.encode() {
             Ok(data) => data,
@@ -169,7 +180,10 @@ impl<'a> Unit<'a> {
     ///
     /// One intent per (kind, subject): asking again while it is open changes nothing.
     pub fn intend(&mut self, kind: &'static str, subject: impl Display) {
-        let intent = Intent { kind: kind.into(), subject: key(subject) };
+        let intent = Intent {
+            kind: kind.into(),
+            subject: key(subject),
+        };
         let id = intent.id();
         if self.overlay.get::<EffectRecord>(Arc::clone(&id)).is_none() {
             let record = EffectRecord::started(intent, self.turn.now, self.origin);
@@ -220,7 +234,8 @@ impl fmt::Debug for Views<'_> {
 impl Views<'_> {
     /// Folds an aggregate's own event into its state.
     pub fn apply<A: Aggregate>(&mut self, event: &A::Event, at: &Occurrence<'_>) {
-        self.overlay.update::<A>(key(at.stream), |state| A::apply(state, event, at));
+        self.overlay
+            .update::<A>(key(at.stream), |state| A::apply(state, event, at));
     }
 
     /// Changes any other view.

@@ -62,7 +62,10 @@ pub enum Error {
     #[error("the decision panicked: {0}")]
     Panicked(Arc<str>),
     /// An event is larger than every broker takes.
-    #[error("an event of {bytes} bytes is larger than the limit of {} bytes", crate::store::EVENT_BYTES_MAX)]
+    #[error(
+        "an event of {bytes} bytes is larger than the limit of {} bytes",
+        crate::store::EVENT_BYTES_MAX
+    )]
     EventTooLarge {
         /// Size of its data.
         bytes: usize,
@@ -99,7 +102,9 @@ pub struct Writer {
 
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Writer").field("client_queue_free", &self.client.capacity()).finish_non_exhaustive()
+        f.debug_struct("Writer")
+            .field("client_queue_free", &self.client.capacity())
+            .finish_non_exhaustive()
     }
 }
 
@@ -144,7 +149,14 @@ pub(crate) struct Setup {
 pub(crate) fn writer(setup: Setup) -> (Writer, Task) {
     let (client, client_jobs) = mpsc::channel(QUEUE_CLIENT_MAX);
     let (background, background_jobs) = mpsc::channel(QUEUE_BACKGROUND_MAX);
-    (Writer { client, background }, Task { setup, client_jobs, background_jobs })
+    (
+        Writer { client, background },
+        Task {
+            setup,
+            client_jobs,
+            background_jobs,
+        },
+    )
 }
 
 pub(crate) struct Task {

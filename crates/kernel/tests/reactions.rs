@@ -19,10 +19,10 @@ use kernel::http::Paging;
 use kernel::memory::MemoryStore;
 use kernel::memory::bus::MemoryBus;
 use kernel::reaction::{Consumers, Failed, LetterError, Reaction, Start};
+use kernel::relay;
 use kernel::store::Store;
 use kernel::unit::{Unit, Views};
 use kernel::writer::{self, Priority};
-use kernel::relay;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use testkit::faults::{Delivery, Fault, FaultyStore, LossyBus};
@@ -37,7 +37,11 @@ struct Happened {
 }
 
 impl EventData for Happened {
-    const TYPES: &'static [EventKind] = &[EventKind { name: "thing.happened", schema: 1, public: true }];
+    const TYPES: &'static [EventKind] = &[EventKind {
+        name: "thing.happened",
+        schema: 1,
+        public: true,
+    }];
 
     fn kind(&self) -> EventKind {
         Self::TYPES[0]
@@ -63,8 +67,12 @@ struct Seen {
 }
 
 impl Document for Seen {
-    const COLLECTION: &'static Collection =
-        &Collection { name: "seen", kind: Kind::Replica { consumer: "witness" }, columns: &[], indexes: &[] };
+    const COLLECTION: &'static Collection = &Collection {
+        name: "seen",
+        kind: Kind::Replica { consumer: "witness" },
+        columns: &[],
+        indexes: &[],
+    };
 }
 
 /// Notes what it sees; trips over version 2 of the stream `bad` as told.
@@ -95,7 +103,10 @@ impl Reaction for Witness {
 
     fn react(&self, message: &Message, unit: &mut Unit<'_>) -> Result<(), Failed> {
         let event = &message.event;
-        let mut seen = unit.get::<Seen>(&event.stream).map(|seen| Seen::clone(&seen)).unwrap_or_default();
+        let mut seen = unit
+            .get::<Seen>(&event.stream)
+            .map(|seen| Seen::clone(&seen))
+            .unwrap_or_default();
         seen.versions.push(event.version);
         unit.put(&event.stream, seen);
         let stumbles = event.stream.as_str() == "bad" && event.version == 2;
@@ -113,13 +124,26 @@ impl Reaction for Witness {
 static SEEDS: AtomicU64 = AtomicU64::new(1);
 
 fn store(epoch: u128) -> Arc<dyn Store> {
-    Arc::new(MemoryStore::new(schema(&[Seen::COLLECTION]), uuid::Uuid::from_u128(epoch)))
+    Arc::new(MemoryStore::new(
+        schema(&[Seen::COLLECTION]),
+        uuid::Uuid::from_u128(epoch),
+    ))
 }
 
 async fn engine(service: Service, store: Arc<dyn Store>) -> Engine {
     let clock = Arc::new(ManualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
     let ids = Arc::new(Ids::from_seed(SEEDS.fetch_add(1, Ordering::Relaxed)));
-    Engine::start(service, Parts { store, shared: false, clock, ids }).await.unwrap()
+    Engine::start(
+        service,
+        Parts {
+            store,
+            shared: false,
+            clock,
+            ids,
+        },
+    )
+    .await
+    .unwrap()
 }
 
 /// A source whose journal is relayed to a broker.
@@ -131,8 +155,16 @@ struct Source {
 
 impl Source {
     async fn new() -> Self {
-        let source = Self { engine: engine(Service::Catalog, store(1)).await, bus: MemoryBus::default(), stop: CancellationToken::new() };
-        tokio::spawn(relay::run(source.engine.clone(), Arc::new(source.bus.clone()), source.stop.clone()));
+        let source = Self {
+            engine: engine(Service::Catalog, store(1)).await,
+            bus: MemoryBus::default(),
+            stop: CancellationToken::new(),
+        };
+        tokio::spawn(relay::run(
+            source.engine.clone(),
+            Arc::new(source.bus.clone()),
+            source.stop.clone(),
+        ));
         source
     }
 
@@ -144,10 +176,12 @@ impl Source {
 /// The `version`th event of a stream happens.
 async fn happen(engine: &Engine, stream: &str, version: u64) {
     let stream = StreamId::new(stream);
-    let happened = engine.writer().execute(Priority::Background, Context::system("test"), move |unit| {
-        unit.append(stream.clone(), version, Happened { number: version });
-        Ok::<(), writer::Error>(())
-    });
+    let happened = engine
+        .writer()
+        .execute(Priority::Background, Context::system("test"), move |unit| {
+            unit.append(stream.clone(), version, Happened { number: version });
+            Ok::<(), writer::Error>(())
+        });
     happened.await.unwrap();
 }
 
@@ -160,7 +194,13 @@ async fn happen_much(engine: &Engine, versions: std::ops::RangeInclusive<u64>) {
 }
 
 async fn seen(engine: &Engine, stream: &str) -> Vec<u64> {
-    engine.reader().get::<Seen>(stream).await.unwrap().map(|seen| seen.versions.clone()).unwrap_or_default()
+    engine
+        .reader()
+        .get::<Seen>(stream)
+        .await
+        .unwrap()
+        .map(|seen| seen.versions.clone())
+        .unwrap_or_default()
 }
 
 /// Waits until a stream was seen up to a version; fails after ten minutes of its own time.
@@ -171,13 +211,20 @@ async fn until_seen(engine: &Engine, stream: &str, version: u64) {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    panic!("{stream} was seen up to {:?}, not {version}", seen(engine, stream).await);
+    panic!(
+        "{stream} was seen up to {:?}, not {version}",
+        seen(engine, stream).await
+    );
 }
 
 async fn assert_all_seen_once(engine: &Engine, last: u64) {
     for stream in 0..STREAMS {
         until_seen(engine, &format!("s{stream}"), last).await;
-        assert_eq!(seen(engine, &format!("s{stream}")).await, (1..=last).collect::<Vec<_>>(), "stream {stream}");
+        assert_eq!(
+            seen(engine, &format!("s{stream}")).await,
+            (1..=last).collect::<Vec<_>>(),
+            "stream {stream}"
+        );
     }
 }
 
@@ -248,7 +295,15 @@ async fn poison_parks_its_own_stream_and_the_others_go_on() {
         let source = Source::new().await;
         let target = engine(Service::Inventory, store(2)).await;
         let trips = Arc::new(AtomicBool::new(true));
-        let consumers = witness(&target, &source.bus(), Witness { trips: Arc::clone(&trips), panics, ..Witness::default() });
+        let consumers = witness(
+            &target,
+            &source.bus(),
+            Witness {
+                trips: Arc::clone(&trips),
+                panics,
+                ..Witness::default()
+            },
+        );
         for version in 1..=4 {
             happen(&source.engine, "bad", version).await;
         }
@@ -258,10 +313,22 @@ async fn poison_parks_its_own_stream_and_the_others_go_on() {
         assert_eq!(seen(&target, "bad").await, [1]);
         let letters = consumers.dead_letters().list(&Paging::default()).await.unwrap().data;
         assert_eq!(letters.len(), 3, "the event itself and the two that follow it");
-        assert_eq!(letters.iter().filter(|letter| letter.behind == Some(letters[0].id)).count(), 2);
-        let admin = Context { actor: "usr_admin".into(), ..Context::system("test") };
+        assert_eq!(
+            letters
+                .iter()
+                .filter(|letter| letter.behind == Some(letters[0].id))
+                .count(),
+            2
+        );
+        let admin = Context {
+            actor: "usr_admin".into(),
+            ..Context::system("test")
+        };
         let behind = consumers.dead_letters().retry(letters[1].id, admin.clone()).await;
-        assert!(matches!(behind, Err(LetterError::Behind { first }) if first == letters[0].id), "{behind:?}");
+        assert!(
+            matches!(behind, Err(LetterError::Behind { first }) if first == letters[0].id),
+            "{behind:?}"
+        );
         let still = consumers.dead_letters().retry(letters[0].id, admin.clone()).await;
         assert!(matches!(still, Err(LetterError::StillFails(_))), "{still:?}");
         trips.store(false, Ordering::Relaxed);
@@ -269,7 +336,15 @@ async fn poison_parks_its_own_stream_and_the_others_go_on() {
         assert_eq!(seen(&target, "bad").await, [1, 2, 3, 4]);
         happen(&source.engine, "bad", 5).await;
         until_seen(&target, "bad", 5).await;
-        assert!(consumers.dead_letters().list(&Paging::default()).await.unwrap().data.is_empty());
+        assert!(
+            consumers
+                .dead_letters()
+                .list(&Paging::default())
+                .await
+                .unwrap()
+                .data
+                .is_empty()
+        );
     }
 }
 
@@ -278,15 +353,31 @@ async fn a_discarded_letter_is_given_up_in_somebodys_name_and_the_rest_can_go_on
     let source = Source::new().await;
     let target = engine(Service::Inventory, store(2)).await;
     let trips = Arc::new(AtomicBool::new(true));
-    let consumers = witness(&target, &source.bus(), Witness { trips, ..Witness::default() });
+    let consumers = witness(
+        &target,
+        &source.bus(),
+        Witness {
+            trips,
+            ..Witness::default()
+        },
+    );
     for version in 1..=3 {
         happen(&source.engine, "bad", version).await;
     }
     tokio::time::sleep(Duration::from_secs(10)).await;
     let letters = consumers.dead_letters();
-    let ids: Vec<DeadLetterId> =
-        letters.list(&Paging::default()).await.unwrap().data.into_iter().map(|letter| letter.id).collect();
-    let admin = Context { actor: "usr_admin".into(), ..Context::system("test") };
+    let ids: Vec<DeadLetterId> = letters
+        .list(&Paging::default())
+        .await
+        .unwrap()
+        .data
+        .into_iter()
+        .map(|letter| letter.id)
+        .collect();
+    let admin = Context {
+        actor: "usr_admin".into(),
+        ..Context::system("test")
+    };
     letters.discard(ids[0], admin.clone()).await.unwrap();
     letters.retry(ids[1], admin.clone()).await.unwrap();
     assert_eq!(seen(&target, "bad").await, [1, 3]);
@@ -299,13 +390,28 @@ async fn what_waits_holds_its_lane_for_as_long_as_it_takes_and_is_never_parked()
     let source = Source::new().await;
     let target = engine(Service::Inventory, store(2)).await;
     let waits = Arc::new(AtomicBool::new(true));
-    let consumers = witness(&target, &source.bus(), Witness { waits: Arc::clone(&waits), ..Witness::default() });
+    let consumers = witness(
+        &target,
+        &source.bus(),
+        Witness {
+            waits: Arc::clone(&waits),
+            ..Witness::default()
+        },
+    );
     for version in 1..=3 {
         happen(&source.engine, "bad", version).await;
     }
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(seen(&target, "bad").await, [1]);
-    assert!(consumers.dead_letters().list(&Paging::default()).await.unwrap().data.is_empty());
+    assert!(
+        consumers
+            .dead_letters()
+            .list(&Paging::default())
+            .await
+            .unwrap()
+            .data
+            .is_empty()
+    );
     waits.store(false, Ordering::Relaxed);
     until_seen(&target, "bad", 3).await;
     assert_eq!(seen(&target, "bad").await, [1, 2, 3]);
@@ -316,11 +422,25 @@ async fn an_unavailable_store_is_waited_for() {
     let source = Source::new().await;
     let faulty = FaultyStore::new(store(2));
     let target = engine(Service::Inventory, Arc::clone(&faulty) as _).await;
-    faulty.fail_next([Fault::Unavailable, Fault::UnknownAfter, Fault::Unavailable, Fault::UnknownBefore, Fault::Unavailable]);
+    faulty.fail_next([
+        Fault::Unavailable,
+        Fault::UnknownAfter,
+        Fault::Unavailable,
+        Fault::UnknownBefore,
+        Fault::Unavailable,
+    ]);
     let consumers = witness(&target, &source.bus(), Witness::default());
     happen_much(&source.engine, 1..=4).await;
     assert_all_seen_once(&target, 4).await;
-    assert!(consumers.dead_letters().list(&Paging::default()).await.unwrap().data.is_empty());
+    assert!(
+        consumers
+            .dead_letters()
+            .list(&Paging::default())
+            .await
+            .unwrap()
+            .data
+            .is_empty()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -338,11 +458,17 @@ async fn content_that_the_store_refuses_is_parked_alone() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(seen(&target, "bad").await, [1, 2]);
     let letters = consumers.dead_letters().list(&Paging::default()).await.unwrap().data;
-    assert_eq!(letters.iter().map(|letter| letter.subject.as_str()).collect::<Vec<_>>(), ["bad"]);
+    assert_eq!(
+        letters.iter().map(|letter| letter.subject.as_str()).collect::<Vec<_>>(),
+        ["bad"]
+    );
 }
 
 fn embedded(source: &Engine) -> Arc<dyn Bus> {
-    let journal = Journal { store: Arc::clone(source.reader().store()), head: source.head() };
+    let journal = Journal {
+        store: Arc::clone(source.reader().store()),
+        head: source.head(),
+    };
     Arc::new(EmbeddedBus::new([(Service::Catalog, journal)]))
 }
 
@@ -361,7 +487,10 @@ async fn a_consumer_that_starts_from_now_sees_nothing_older_and_misses_nothing_a
     let source = engine(Service::Catalog, store(1)).await;
     happen_much(&source, 1..=2).await;
     let target = engine(Service::Inventory, store(2)).await;
-    let from_now = Witness { from_now: true, ..Witness::default() };
+    let from_now = Witness {
+        from_now: true,
+        ..Witness::default()
+    };
     let _consumers = witness(&target, &embedded(&source), from_now.clone());
     tokio::time::sleep(Duration::from_millis(1)).await;
     happen_much(&source, 3..=3).await;

@@ -28,8 +28,12 @@ struct Counter {
 }
 
 impl Document for Counter {
-    const COLLECTION: &'static Collection =
-        &Collection { name: "counters", kind: Kind::View, columns: &[], indexes: &[] };
+    const COLLECTION: &'static Collection = &Collection {
+        name: "counters",
+        kind: Kind::View,
+        columns: &[],
+        indexes: &[],
+    };
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,7 +42,11 @@ struct Counted {
 }
 
 impl EventData for Counted {
-    const TYPES: &'static [EventKind] = &[EventKind { name: "counter.counted", schema: 1, public: true }];
+    const TYPES: &'static [EventKind] = &[EventKind {
+        name: "counter.counted",
+        schema: 1,
+        public: true,
+    }];
 
     fn kind(&self) -> EventKind {
         Self::TYPES[0]
@@ -99,7 +107,10 @@ struct Rig {
 }
 
 fn memory() -> Arc<dyn Store> {
-    Arc::new(MemoryStore::new(schema(&[Counter::COLLECTION]), uuid::Uuid::from_u128(1)))
+    Arc::new(MemoryStore::new(
+        schema(&[Counter::COLLECTION]),
+        uuid::Uuid::from_u128(1),
+    ))
 }
 
 async fn rig_on(store: Arc<dyn Store>, shared: bool) -> Rig {
@@ -107,8 +118,17 @@ async fn rig_on(store: Arc<dyn Store>, shared: bool) -> Rig {
     let store = FaultyStore::new(store);
     // Two rigs must not draw the same batch ids.
     let ids = Arc::new(Ids::from_seed(SEEDS.fetch_add(1, Ordering::Relaxed)));
-    let parts = Parts { store: Arc::clone(&store) as _, shared, clock: Arc::clone(&clock) as _, ids };
-    Rig { engine: Engine::start(Service::Orders, parts).await.unwrap(), store, clock }
+    let parts = Parts {
+        store: Arc::clone(&store) as _,
+        shared,
+        clock: Arc::clone(&clock) as _,
+        ids,
+    };
+    Rig {
+        engine: Engine::start(Service::Orders, parts).await.unwrap(),
+        store,
+        clock,
+    }
 }
 
 async fn rig() -> Rig {
@@ -121,17 +141,28 @@ impl Rig {
     }
 
     async fn value(&self, id: &str) -> u64 {
-        self.engine.reader().get::<Counter>(id).await.unwrap().map_or(0, |counter| counter.count)
+        self.engine
+            .reader()
+            .get::<Counter>(id)
+            .await
+            .unwrap()
+            .map_or(0, |counter| counter.count)
     }
 
     async fn journal(&self) -> Vec<(String, u64)> {
         let tail = self.store.tail(Position::START, 1000).await.unwrap();
-        tail.events.into_iter().map(|event| (event.stream.to_string(), event.version)).collect()
+        tail.events
+            .into_iter()
+            .map(|event| (event.stream.to_string(), event.version))
+            .collect()
     }
 }
 
 async fn count(engine: Engine, id: &'static str, note: String, claim: Option<Claim>) -> Result<u64, Error> {
-    let context = Context { claim, ..Context::system("test") };
+    let context = Context {
+        claim,
+        ..Context::system("test")
+    };
     let counted = engine.writer().answer(context, move |unit| {
         unit.decide::<Counter>(id, note.clone())?;
         Ok(unit.get::<Counter>(id).map_or(0, |counter| counter.count))
@@ -140,7 +171,11 @@ async fn count(engine: Engine, id: &'static str, note: String, claim: Option<Cla
 }
 
 fn claim(fingerprint: &str) -> Option<Claim> {
-    Some(Claim { id: "key".into(), principal: "usr".into(), fingerprint: fingerprint.into() })
+    Some(Claim {
+        id: "key".into(),
+        principal: "usr".into(),
+        fingerprint: fingerprint.into(),
+    })
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,7 +194,11 @@ async fn commands_that_wait_together_share_a_commit_and_see_each_other() {
         seen.push(other.await.unwrap().unwrap());
     }
     assert_eq!(seen, [2, 3, 4, 5, 6]);
-    assert_eq!(rig.store.commits().len(), 2, "one for the first, one for all that waited");
+    assert_eq!(
+        rig.store.commits().len(),
+        2,
+        "one for the first, one for all that waited"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,8 +207,7 @@ async fn a_refused_command_leaves_no_trace_and_its_batch_mates_are_carried_out()
     for _ in 0..9 {
         rig.count("a", "x").await.unwrap();
     }
-    let results =
-        futures::future::join_all([rig.count("a", "x"), rig.count("a", "x"), rig.count("b", "x")]).await;
+    let results = futures::future::join_all([rig.count("a", "x"), rig.count("a", "x"), rig.count("b", "x")]).await;
     assert!(matches!(results[..], [Ok(10), Err(Error::Full), Ok(1)]), "{results:?}");
     assert_eq!(rig.journal().await.len(), 11);
 }
@@ -177,10 +215,13 @@ async fn a_refused_command_leaves_no_trace_and_its_batch_mates_are_carried_out()
 #[tokio::test(start_paused = true)]
 async fn a_panic_costs_only_its_own_command() {
     let rig = rig().await;
-    let panics = rig.engine.writer().execute(Priority::Client, Context::system("test"), |unit| -> Result<(), Error> {
-        unit.decide::<Counter>("a", "half done".into())?;
-        panic!("a bug");
-    });
+    let panics = rig
+        .engine
+        .writer()
+        .execute(Priority::Client, Context::system("test"), |unit| -> Result<(), Error> {
+            unit.decide::<Counter>("a", "half done".into())?;
+            panic!("a bug");
+        });
     let (panicked, counted) = tokio::join!(panics, rig.count("b", "x"));
     assert!(matches!(panicked, Err(Error::Write(writer::Error::Panicked(text))) if &*text == "a bug"));
     assert_eq!(counted.unwrap(), 1);
@@ -209,10 +250,15 @@ async fn a_full_queue_refuses_clients_and_lets_the_background_wait() {
     }
     idle().await;
     let refused = rig.count("a", "x").await;
-    assert!(matches!(refused, Err(Error::Write(writer::Error::Overloaded))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Error::Write(writer::Error::Overloaded))),
+        "{refused:?}"
+    );
     let engine = rig.engine.clone();
     let background = tokio::spawn(async move {
-        let write = engine.writer().execute(Priority::Background, Context::system("test"), |_| Ok::<_, Error>(()));
+        let write = engine
+            .writer()
+            .execute(Priority::Background, Context::system("test"), |_| Ok::<_, Error>(()));
         write.await
     });
     idle().await;
@@ -233,9 +279,11 @@ async fn the_background_goes_before_clients() {
     idle().await;
     let engine = rig.engine.clone();
     let saga = tokio::spawn(async move {
-        let write = engine.writer().execute(Priority::Background, Context::system("test"), |unit| {
-            unit.decide::<Counter>("saga", "x".into()).map(|_| ())
-        });
+        let write = engine
+            .writer()
+            .execute(Priority::Background, Context::system("test"), |unit| {
+                unit.decide::<Counter>("saga", "x".into()).map(|_| ())
+            });
         write.await
     });
     idle().await;
@@ -261,7 +309,8 @@ async fn an_unknown_outcome_is_settled_by_asking_again() {
 #[tokio::test(start_paused = true)]
 async fn an_outcome_is_not_called_failed_while_it_is_unknown() {
     let rig = rig().await;
-    rig.store.fail_next([Fault::UnknownAfter, Fault::Unavailable, Fault::Unavailable]);
+    rig.store
+        .fail_next([Fault::UnknownAfter, Fault::Unavailable, Fault::Unavailable]);
     assert_eq!(rig.count("a", "x").await.unwrap(), 1);
     assert_eq!(rig.journal().await, [("a".to_owned(), 1)]);
 }
@@ -272,7 +321,10 @@ async fn an_unavailable_store_is_said_to_be_so_and_changes_nothing() {
     rig.count("a", "x").await.unwrap();
     rig.store.fail_next([Fault::Unavailable]);
     let refused = rig.count("a", "x").await;
-    assert!(matches!(refused, Err(Error::Write(writer::Error::Unavailable(_)))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Error::Write(writer::Error::Unavailable(_)))),
+        "{refused:?}"
+    );
     assert_eq!(rig.value("a").await, 1);
     assert_eq!(rig.count("a", "x").await.unwrap(), 2);
 }
@@ -282,8 +334,12 @@ async fn content_that_the_database_refuses_costs_only_its_own_command() {
     #[derive(Clone, Serialize, Deserialize)]
     struct Note(String);
     impl Document for Note {
-        const COLLECTION: &'static Collection =
-            &Collection { name: "counters", kind: Kind::Record, columns: &[], indexes: &[] };
+        const COLLECTION: &'static Collection = &Collection {
+            name: "counters",
+            kind: Kind::Record,
+            columns: &[],
+            indexes: &[],
+        };
     }
     let rig = rig().await;
     rig.store.refuse_content("culprit");
@@ -291,14 +347,19 @@ async fn content_that_the_database_refuses_costs_only_its_own_command() {
     let note = |text: &'static str| {
         let engine = rig.engine.clone();
         tokio::spawn(async move {
-            let noted = engine.writer().execute(Priority::Client, Context::system("test"), move |unit| {
-                unit.put(text, Note(text.to_owned()));
-                Ok::<_, Error>(())
-            });
+            let noted = engine
+                .writer()
+                .execute(Priority::Client, Context::system("test"), move |unit| {
+                    unit.put(text, Note(text.to_owned()));
+                    Ok::<_, Error>(())
+                });
             noted.await
         })
     };
-    let notes: Vec<_> = ["blocker", "a", "b", "culprit", "c", "d"].map(note).into_iter().collect();
+    let notes: Vec<_> = ["blocker", "a", "b", "culprit", "c", "d"]
+        .map(note)
+        .into_iter()
+        .collect();
     idle().await;
     rig.store.open();
     let mut outcomes = Vec::new();
@@ -312,7 +373,10 @@ async fn content_that_the_database_refuses_costs_only_its_own_command() {
 async fn an_event_above_the_limit_is_refused_before_the_commit() {
     let rig = rig().await;
     let refused = rig.count("a", &"x".repeat(kernel::store::EVENT_BYTES_MAX)).await;
-    assert!(matches!(refused, Err(Error::Write(writer::Error::EventTooLarge { .. }))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Error::Write(writer::Error::EventTooLarge { .. }))),
+        "{refused:?}"
+    );
     assert_eq!(rig.count("a", "small").await.unwrap(), 1);
 }
 
@@ -322,8 +386,15 @@ async fn time_in_the_journal_never_runs_back() {
     rig.count("a", "x").await.unwrap();
     rig.clock.jump(jiff::SignedDuration::from_hours(-5));
     rig.count("a", "x").await.unwrap();
-    let times: Vec<Timestamp> =
-        rig.store.tail(Position::START, 9).await.unwrap().events.into_iter().map(|event| event.time).collect();
+    let times: Vec<Timestamp> = rig
+        .store
+        .tail(Position::START, 9)
+        .await
+        .unwrap()
+        .events
+        .into_iter()
+        .map(|event| event.time)
+        .collect();
     assert!(times.is_sorted(), "{times:?}");
 }
 
@@ -337,17 +408,23 @@ async fn writers_that_share_a_store_never_decide_on_what_is_stale() {
     }
     // A refusal from a stale cache would be wrong as well: a full counter may have been emptied by the other.
     assert!(matches!(left.count("a", "x").await, Err(Error::Full)));
-    let emptied = right.engine.writer().execute(Priority::Client, Context::system("test"), |unit| {
-        unit.delete::<Counter>("a");
-        Ok::<_, Error>(())
-    });
+    let emptied = right
+        .engine
+        .writer()
+        .execute(Priority::Client, Context::system("test"), |unit| {
+            unit.delete::<Counter>("a");
+            Ok::<_, Error>(())
+        });
     emptied.await.unwrap();
-    let decided_afresh = left.engine.writer().execute(Priority::Client, Context::system("test"), |unit| {
-        match unit.get::<Counter>("a") {
-            Some(_) => Err(Error::Full),
-            None => Ok(()),
-        }
-    });
+    let decided_afresh = left
+        .engine
+        .writer()
+        .execute(Priority::Client, Context::system("test"), |unit| {
+            match unit.get::<Counter>("a") {
+                Some(_) => Err(Error::Full),
+                None => Ok(()),
+            }
+        });
     decided_afresh.await.unwrap();
 }
 
@@ -355,10 +432,17 @@ async fn writers_that_share_a_store_never_decide_on_what_is_stale() {
 async fn a_repeated_key_gets_the_first_answer_and_no_second_effect() {
     let rig = rig().await;
     let repeats = (0..10).map(|_| count(rig.engine.clone(), "a", "x".into(), claim("body")));
-    let answers: Vec<u64> = futures::future::join_all(repeats).await.into_iter().map(Result::unwrap).collect();
+    let answers: Vec<u64> = futures::future::join_all(repeats)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
     assert_eq!(answers, [1; 10]);
     rig.count("a", "x").await.unwrap();
-    assert_eq!(count(rig.engine.clone(), "a", "x".into(), claim("body")).await.unwrap(), 1);
+    assert_eq!(
+        count(rig.engine.clone(), "a", "x".into(), claim("body")).await.unwrap(),
+        1
+    );
     assert_eq!(rig.value("a").await, 2);
 }
 
@@ -367,19 +451,34 @@ async fn a_repeated_key_with_another_body_is_refused() {
     let rig = rig().await;
     count(rig.engine.clone(), "a", "x".into(), claim("body")).await.unwrap();
     let reused = count(rig.engine.clone(), "a", "y".into(), claim("another")).await;
-    assert!(matches!(reused, Err(Error::Write(writer::Error::KeyReused))), "{reused:?}");
+    assert!(
+        matches!(reused, Err(Error::Write(writer::Error::KeyReused))),
+        "{reused:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_key_outlives_a_restart_and_is_forgotten_after_a_day() {
     let store = memory();
     let first = rig_on(Arc::clone(&store), false).await;
-    count(first.engine.clone(), "a", "x".into(), claim("body")).await.unwrap();
+    count(first.engine.clone(), "a", "x".into(), claim("body"))
+        .await
+        .unwrap();
     first.engine.stop().await;
     let second = rig_on(store, false).await;
-    assert_eq!(count(second.engine.clone(), "a", "x".into(), claim("body")).await.unwrap(), 1);
+    assert_eq!(
+        count(second.engine.clone(), "a", "x".into(), claim("body"))
+            .await
+            .unwrap(),
+        1
+    );
     tokio::time::sleep(kernel::idempotency::ANSWER_KEPT).await;
-    assert_eq!(count(second.engine.clone(), "a", "x".into(), claim("another")).await.unwrap(), 2);
+    assert_eq!(
+        count(second.engine.clone(), "a", "x".into(), claim("another"))
+            .await
+            .unwrap(),
+        2
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -388,11 +487,17 @@ async fn a_refusal_is_decided_again_under_the_same_key() {
     for _ in 0..10 {
         rig.count("a", "x").await.unwrap();
     }
-    assert!(matches!(count(rig.engine.clone(), "a", "x".into(), claim("body")).await, Err(Error::Full)));
-    let emptied = rig.engine.writer().execute(Priority::Client, Context::system("test"), |unit| {
-        unit.delete::<Counter>("a");
-        Ok::<_, Error>(())
-    });
+    assert!(matches!(
+        count(rig.engine.clone(), "a", "x".into(), claim("body")).await,
+        Err(Error::Full)
+    ));
+    let emptied = rig
+        .engine
+        .writer()
+        .execute(Priority::Client, Context::system("test"), |unit| {
+            unit.delete::<Counter>("a");
+            Ok::<_, Error>(())
+        });
     emptied.await.unwrap();
     rig.engine.reader().history(&StreamId::new("a")).await.unwrap();
     assert!(count(rig.engine.clone(), "b", "x".into(), claim("body")).await.is_ok());
@@ -405,10 +510,13 @@ async fn a_decision_runs_again_after_what_it_asked_for_was_read() {
     let rig = rig_on(store, false).await;
     let runs = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&runs);
-    let seen = rig.engine.writer().execute(Priority::Client, Context::system("test"), move |unit| {
-        counted.fetch_add(1, Ordering::Relaxed);
-        Ok::<_, Error>(unit.get::<Counter>("a").is_some())
-    });
+    let seen = rig
+        .engine
+        .writer()
+        .execute(Priority::Client, Context::system("test"), move |unit| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Error>(unit.get::<Counter>("a").is_some())
+        });
     assert!(seen.await.unwrap());
     assert_eq!(runs.load(Ordering::Relaxed), 2);
 }
@@ -417,8 +525,9 @@ async fn a_decision_runs_again_after_what_it_asked_for_was_read() {
 async fn stopping_finishes_what_was_accepted_and_refuses_what_comes_after() {
     let rig = rig().await;
     rig.store.close();
-    let accepted: Vec<_> =
-        (0..3).map(|_| tokio::spawn(count(rig.engine.clone(), "a", "x".into(), None))).collect();
+    let accepted: Vec<_> = (0..3)
+        .map(|_| tokio::spawn(count(rig.engine.clone(), "a", "x".into(), None)))
+        .collect();
     idle().await;
     let engine = rig.engine.clone();
     let stopping = tokio::spawn(async move { engine.stop().await });
@@ -429,7 +538,10 @@ async fn stopping_finishes_what_was_accepted_and_refuses_what_comes_after() {
         accepted.await.unwrap().unwrap();
     }
     let late = rig.count("a", "x").await;
-    assert!(matches!(late, Err(Error::Write(writer::Error::ShuttingDown))), "{late:?}");
+    assert!(
+        matches!(late, Err(Error::Write(writer::Error::ShuttingDown))),
+        "{late:?}"
+    );
 }
 
 /// Waits until nothing can go on by itself.

@@ -29,13 +29,28 @@ static ORDERS: Collection = Collection {
     name: "orders",
     kind: Kind::View,
     columns: &[
-        Column { name: "user_id", column_type: ColumnType::Text },
-        Column { name: "placed_at", column_type: ColumnType::Integer },
-        Column { name: "status", column_type: ColumnType::Text },
+        Column {
+            name: "user_id",
+            column_type: ColumnType::Text,
+        },
+        Column {
+            name: "placed_at",
+            column_type: ColumnType::Integer,
+        },
+        Column {
+            name: "status",
+            column_type: ColumnType::Text,
+        },
     ],
     indexes: &[
-        Index { name: "by_user", columns: &["user_id", "placed_at"] },
-        Index { name: "by_status", columns: &["status", "placed_at"] },
+        Index {
+            name: "by_user",
+            columns: &["user_id", "placed_at"],
+        },
+        Index {
+            name: "by_status",
+            columns: &["status", "placed_at"],
+        },
     ],
 };
 
@@ -43,13 +58,18 @@ static ORDERS: Collection = Collection {
 async fn main() {
     let mut arguments = std::env::args().skip(1);
     let parent = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
-    let events: usize = arguments.next().map_or(200_000, |count| count.parse().expect("a number of events"));
+    let events: usize = arguments
+        .next()
+        .map_or(200_000, |count| count.parse().expect("a number of events"));
     let directory = tempfile::tempdir_in(parent).expect("a directory to measure in");
     let clock = SystemClock::new();
 
     let flush = bare_flushes(directory.path(), &clock) / FLUSHES;
     println!("a flush of 4 KiB takes {flush:.1?} on this disk\n");
-    println!("{:>8} {:>10} {:>10} {:>9} {:>9} {:>9}", "batch", "events/s", "commits/s", "p50", "p99", "max");
+    println!(
+        "{:>8} {:>10} {:>10} {:>9} {:>9} {:>9}",
+        "batch", "events/s", "commits/s", "p50", "p99", "max"
+    );
     for size in BATCH_SIZES {
         let path = directory.path().join(format!("{size}.db"));
         // Small batches are slow: fewer of them say as much.
@@ -69,7 +89,10 @@ fn bare_flushes(directory: &Path, clock: &SystemClock) -> Duration {
 
 async fn measure(path: &Path, size: usize, events: usize, clock: &SystemClock) {
     let ids = Ids::from_seed(1);
-    let schema = Schema { collections: vec![&ORDERS], lanes: LANES };
+    let schema = Schema {
+        collections: vec![&ORDERS],
+        lanes: LANES,
+    };
     let options = SqliteOptions::new(path, schema, ids.uuid(clock.now()), clock.now());
     let store = SqliteStore::open(options).expect("the store opens");
     let batches: Vec<_> = (0..events / size).map(|_| batch(size, &ids, clock.now())).collect();
@@ -126,7 +149,10 @@ fn batch(size: usize, ids: &Ids, now: Timestamp) -> Arc<Batch> {
             }),
         });
         puts.push(Put {
-            key: Key { collection: ORDERS.name, id: order.into() },
+            key: Key {
+                collection: ORDERS.name,
+                id: order.into(),
+            },
             document: document.into(),
             columns: vec![user.into(), now.into(), "pending".into()],
             expect: Expect::Absent,

@@ -45,7 +45,11 @@ pub(crate) const MIGRATIONS: [&str; 1] = ["journal, head, batches and collection
 
 /// A collection's table. `doc` comes last, so that filtering by a column never reads past a long document.
 pub(crate) fn create_table(collection: &Collection) -> String {
-    let columns: String = collection.columns.iter().map(|column| format!("{}, ", definition(column))).collect();
+    let columns: String = collection
+        .columns
+        .iter()
+        .map(|column| format!("{}, ", definition(column)))
+        .collect();
     format!(
         "CREATE TABLE {} (id TEXT PRIMARY KEY NOT NULL, version INTEGER NOT NULL, {columns}doc TEXT NOT NULL) STRICT",
         quoted(collection.name)
@@ -57,7 +61,11 @@ pub(crate) fn drop_table(collection: &Collection) -> String {
 }
 
 pub(crate) fn add_column(collection: &Collection, column: &Column) -> String {
-    format!("ALTER TABLE {} ADD COLUMN {}", quoted(collection.name), definition(column))
+    format!(
+        "ALTER TABLE {} ADD COLUMN {}",
+        quoted(collection.name),
+        definition(column)
+    )
 }
 
 /// A declared index: its columns, then the id. Documents whose first column is null are left out, so an index over

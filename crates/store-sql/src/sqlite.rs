@@ -50,7 +50,14 @@ pub struct SqliteOptions {
 impl SqliteOptions {
     /// The usual: four readers, nothing to rebuild.
     pub fn new(path: impl Into<PathBuf>, schema: Schema, new_epoch: Uuid, now: Timestamp) -> Self {
-        Self { path: path.into(), schema, new_epoch, now, readers: 4, rebuild: Vec::new() }
+        Self {
+            path: path.into(),
+            schema,
+            new_epoch,
+            now,
+            readers: 4,
+            rebuild: Vec::new(),
+        }
     }
 }
 
@@ -70,7 +77,9 @@ impl SqliteStore {
     /// Opens the store or makes it, with whatever the schema declares. Blocks while it does.
     pub fn open(options: SqliteOptions) -> Result<Self, OpenError> {
         let connection = open::writer(&options)?;
-        let readers = (0..options.readers.max(1)).map(|_| open::reader(&options.path)).collect::<Result<_, _>>()?;
+        let readers = (0..options.readers.max(1))
+            .map(|_| open::reader(&options.path))
+            .collect::<Result<_, _>>()?;
         let passes = Passes::start(open::checkpointer(&options.path)?).map_err(OpenError::Thread)?;
         let (jobs, queue) = mpsc::channel(COMMITS_QUEUED_MAX);
         let (ready, started) = std::sync::mpsc::channel();
@@ -106,7 +115,10 @@ impl SqliteStore {
     }
 
     async fn send(&self, job: Job) -> Result<(), StoreError> {
-        let jobs = self.jobs.as_ref().expect("the queue is there until the store is dropped");
+        let jobs = self
+            .jobs
+            .as_ref()
+            .expect("the queue is there until the store is dropped");
         jobs.send(job).await.map_err(|_| StoreError::new("the store is closed"))
     }
 }
@@ -126,29 +138,42 @@ impl Store for SqliteStore {
         batch.check(&self.schema)?;
         let (answer, outcome) = oneshot::channel();
         self.send(Job::Commit(batch, answer)).await?;
-        outcome.await.unwrap_or_else(|_| Err(CommitError::Unknown("the writer has stopped".into())))
+        outcome
+            .await
+            .unwrap_or_else(|_| Err(CommitError::Unknown("the writer has stopped".into())))
     }
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
         if let Some(unknown) = keys.iter().find(|key| self.schema.collection(key.collection).is_none()) {
-            return Err(StoreError::new(format_args!("the schema has no collection {}", unknown.collection)));
+            return Err(StoreError::new(format_args!(
+                "the schema has no collection {}",
+                unknown.collection
+            )));
         }
         let keys = keys.to_vec();
-        self.readers.read(move |connection| readers::get(connection, &keys)).await
+        self.readers
+            .read(move |connection| readers::get(connection, &keys))
+            .await
     }
 
     async fn query(&self, query: &Query) -> Result<Vec<Found>, StoreError> {
         query.check()?;
         let query = query.clone();
-        self.readers.read(move |connection| readers::query(connection, &query)).await
+        self.readers
+            .read(move |connection| readers::query(connection, &query))
+            .await
     }
 
     async fn stream(&self, id: &StreamId, from_version: u64, limit: usize) -> Result<Vec<Recorded>, StoreError> {
         let id = id.clone();
-        self.readers.read(move |connection| journal::stream(connection, &id, from_version, limit)).await
+        self.readers
+            .read(move |connection| journal::stream(connection, &id, from_version, limit))
+            .await
     }
 
     async fn tail(&self, after: Position, limit: usize) -> Result<Tail, StoreError> {
-        self.readers.read(move |connection| journal::tail(connection, after, limit)).await
+        self.readers
+            .read(move |connection| journal::tail(connection, after, limit))
+            .await
     }
 }

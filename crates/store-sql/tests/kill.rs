@@ -96,7 +96,9 @@ async fn write_until_killed(directory: &Path) {
                 draft.commit(&store).await;
                 // One write, so that a line is there whole or not at all.
                 let line = format!("committed {name} {round}\n");
-                std::io::stdout().write_all(line.as_bytes()).expect("the parent listens");
+                std::io::stdout()
+                    .write_all(line.as_bytes())
+                    .expect("the parent listens");
                 seen = get(&store, note(&name)).await;
             }
         });
@@ -109,7 +111,12 @@ async fn check(directory: &Path, acknowledged: &BTreeMap<String, u64>) {
     let tail = store.tail(Position::START, usize::MAX).await.expect("the tail is read");
     assert_eq!(tail.head.position.0, tail.events.len() as u64);
     assert_whole(&tail.head, &tail.events);
-    let things = everything(&store).await.documents.iter().filter(|found| found.id.contains('-')).count() as u64;
+    let things = everything(&store)
+        .await
+        .documents
+        .iter()
+        .filter(|found| found.id.contains('-'))
+        .count() as u64;
 
     let mut rounds = 0;
     for number in 0..WRITERS {
@@ -120,11 +127,24 @@ async fn check(directory: &Path, acknowledged: &BTreeMap<String, u64>) {
             assert_eq!(round, stored.version);
             round
         });
-        assert_eq!(events, note * EVENTS, "the view of {name} is not the fold of its events");
+        assert_eq!(
+            events,
+            note * EVENTS,
+            "the view of {name} is not the fold of its events"
+        );
         let promised = acknowledged.get(&name).copied().unwrap_or(0);
-        assert!(note >= promised, "{name} was told of round {promised}, and {note} is there");
-        assert!(note <= promised + 1, "{name} sends one batch at a time: {note} rounds after {promised}");
+        assert!(
+            note >= promised,
+            "{name} was told of round {promised}, and {note} is there"
+        );
+        assert!(
+            note <= promised + 1,
+            "{name} sends one batch at a time: {note} rounds after {promised}"
+        );
         rounds += note;
     }
-    assert_eq!(things, rounds, "documents of a batch are missing, or are there without it");
+    assert_eq!(
+        things, rounds,
+        "documents of a batch are missing, or are there without it"
+    );
 }

@@ -20,7 +20,11 @@ pub const NOON: &str = "2026-01-01T12:00:00Z";
 /// Nothing has happened yet.
 #[must_use]
 pub fn nothing<A: Aggregate>() -> Given<A> {
-    Given { state: None, version: 0, now: NOON.parse().expect("a constant time") }
+    Given {
+        state: None,
+        version: 0,
+        now: NOON.parse().expect("a constant time"),
+    }
 }
 
 /// These events have happened, one second apart.
@@ -34,7 +38,11 @@ impl<A: Aggregate> Given<A> {
     pub fn and(mut self, event: A::Event) -> Self {
         self.version += 1;
         self.now += jiff::SignedDuration::from_secs(1);
-        let at = Occurrence { stream: &StreamId::new("test"), version: self.version, time: self.now };
+        let at = Occurrence {
+            stream: &StreamId::new("test"),
+            version: self.version,
+            time: self.now,
+        };
         A::apply(&mut self.state, &event, &at);
         self
     }

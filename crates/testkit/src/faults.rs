@@ -61,7 +61,8 @@ impl FaultyStore {
 
     /// Lets waiting commits go on.
     pub fn open(&self) {
-        self.gate.add_permits(Semaphore::MAX_PERMITS - self.gate.available_permits());
+        self.gate
+            .add_permits(Semaphore::MAX_PERMITS - self.gate.available_permits());
     }
 
     /// The batches that were committed.
@@ -135,14 +136,19 @@ pub struct LossyBus<F> {
 
 impl<F> std::fmt::Debug for LossyBus<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LossyBus").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("LossyBus")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
     }
 }
 
 impl<F: Fn(&Message) -> Delivery + Send + Sync + 'static> LossyBus<F> {
     /// Over a bus that works.
     pub fn new(inner: Arc<dyn Bus>, fate: F) -> Self {
-        Self { inner, fate: Arc::new(fate) }
+        Self {
+            inner,
+            fate: Arc::new(fate),
+        }
     }
 }
 
@@ -158,7 +164,10 @@ impl<F: Fn(&Message) -> Delivery + Send + Sync + 'static> Bus for LossyBus<F> {
 
     async fn subscribe(&self, group: &Group, from: Vec<Position>) -> Result<Box<dyn Subscription>, BusError> {
         let inner = self.inner.subscribe(group, from).await?;
-        Ok(Box::new(Lossy { inner, fate: Arc::clone(&self.fate) }))
+        Ok(Box::new(Lossy {
+            inner,
+            fate: Arc::clone(&self.fate),
+        }))
     }
 }
 

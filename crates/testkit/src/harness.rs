@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use contracts::{EventData, PublicEvent, Role, Service, SessionId, UserId};
 use jiff::Timestamp;
-use kernel::auth::{Jwks, SigningKey, User, Verifier};
 use kernel::aggregate::{Occurrence, Projected};
+use kernel::auth::{Jwks, SigningKey, User, Verifier};
 use kernel::bus::Bus;
 use kernel::clock::{Clock, Ids, ManualClock};
 use kernel::context::Context;
@@ -45,17 +45,44 @@ impl Harness {
         for source in Service::ALL.iter().copied() {
             let own = if source == service { collections } else { &[] };
             let store: Arc<dyn Store> = Arc::new(MemoryStore::new(schema(own), ids.uuid(origin)));
-            let parts = Parts { store, shared: false, clock: Arc::clone(&clock) as _, ids: Arc::clone(&ids) };
-            engines.insert(source, Engine::start(source, parts).await.expect("a memory store answers"));
+            let parts = Parts {
+                store,
+                shared: false,
+                clock: Arc::clone(&clock) as _,
+                ids: Arc::clone(&ids),
+            };
+            engines.insert(
+                source,
+                Engine::start(source, parts).await.expect("a memory store answers"),
+            );
         }
         let journals = engines.iter().map(|(&service, engine)| {
-            (service, Journal { store: Arc::clone(engine.reader().store()), head: engine.head() })
+            (
+                service,
+                Journal {
+                    store: Arc::clone(engine.reader().store()),
+                    head: engine.head(),
+                },
+            )
         });
         let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new(journals));
         let key = Arc::new(SigningKey::generate(&ids));
-        let verifier = Arc::new(Verifier::new(Arc::new(Jwks { keys: vec![key.jwk().clone()] }), Arc::clone(&clock) as _));
+        let verifier = Arc::new(Verifier::new(
+            Arc::new(Jwks {
+                keys: vec![key.jwk().clone()],
+            }),
+            Arc::clone(&clock) as _,
+        ));
         let engine = engines.remove(&service).expect("all services have an engine");
-        Self { engine, sources: engines, bus, verifier, clock, ids, key }
+        Self {
+            engine,
+            sources: engines,
+            bus,
+            verifier,
+            clock,
+            ids,
+            key,
+        }
     }
 
     /// The engine of the service under test.
@@ -91,26 +118,36 @@ impl Harness {
     /// A bearer token for a user in a role.
     #[must_use]
     pub fn token(&self, id: UserId, role: Role) -> String {
-        let user = User { id, role, session: SessionId::from_uuid(self.uuid()) };
+        let user = User {
+            id,
+            role,
+            session: SessionId::from_uuid(self.uuid()),
+        };
         self.key.sign(&kernel::auth::Claims::of_user(user, self.clock.now()))
     }
 
     /// A bearer token of one of our services.
     #[must_use]
     pub fn service_token(&self, service: Service) -> String {
-        self.key.sign(&kernel::auth::Claims::of_service(service, self.clock.now()))
+        self.key
+            .sign(&kernel::auth::Claims::of_service(service, self.clock.now()))
     }
 
     /// A command's context in a user's name.
     #[must_use]
     pub fn context(&self, user: UserId) -> Context {
-        Context { actor: user.to_string().into(), ..Context::system("test") }
+        Context {
+            actor: user.to_string().into(),
+            ..Context::system("test")
+        }
     }
 
     /// The engine behind another service's journal, for what [`Harness::publish`] does not do.
     #[must_use]
     pub fn source(&self, source: Service) -> &Engine {
-        self.sources.get(&source).expect("the service under test has its own engine")
+        self.sources
+            .get(&source)
+            .expect("the service under test has its own engine")
     }
 
     /// Another service's event happens: it is appended to that service's journal.
@@ -118,11 +155,19 @@ impl Harness {
         let engine = self.source(source);
         let stream = StreamId::new(stream.to_string());
         let event = Foreign(event.into());
-        let version = engine.reader().history(&stream).await.expect("a memory store answers").len() as u64 + 1;
-        let published = engine.writer().execute(Priority::Background, Context::system("test"), move |unit| {
-            unit.append(stream.clone(), version, event.clone());
-            Ok::<(), writer::Error>(())
-        });
+        let version = engine
+            .reader()
+            .history(&stream)
+            .await
+            .expect("a memory store answers")
+            .len() as u64
+            + 1;
+        let published = engine
+            .writer()
+            .execute(Priority::Background, Context::system("test"), move |unit| {
+                unit.append(stream.clone(), version, event.clone());
+                Ok::<(), writer::Error>(())
+            });
         published.await.expect("a memory store answers");
     }
 
@@ -131,8 +176,18 @@ impl Harness {
         for _ in 0..600 {
             let mut behind = false;
             for (group, _) in consumers.progress() {
-                let source = if group.source == self.engine.service() { &self.engine } else { &self.sources[&group.source] };
-                let head = source.reader().store().tail(Position::START, 0).await.expect("a memory store answers").head;
+                let source = if group.source == self.engine.service() {
+                    &self.engine
+                } else {
+                    &self.sources[&group.source]
+                };
+                let head = source
+                    .reader()
+                    .store()
+                    .tail(Position::START, 0)
+                    .await
+                    .expect("a memory store answers")
+                    .head;
                 let seen = consumers.positions(group).await.expect("a memory store answers");
                 behind |= seen.iter().zip(&head.lanes).any(|(seen, head)| seen < head);
             }
@@ -146,8 +201,17 @@ impl Harness {
 
     /// The public and internal events of the service under test, by type, in order.
     pub async fn journal(&self) -> Vec<String> {
-        let tail = self.engine.reader().store().tail(Position::START, 10_000).await.expect("a memory store answers");
-        tail.events.into_iter().map(|event| event.event_type.into_owned()).collect()
+        let tail = self
+            .engine
+            .reader()
+            .store()
+            .tail(Position::START, 10_000)
+            .await
+            .expect("a memory store answers");
+        tail.events
+            .into_iter()
+            .map(|event| event.event_type.into_owned())
+            .collect()
     }
 }
 

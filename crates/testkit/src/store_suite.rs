@@ -128,7 +128,10 @@ mod tests {
         for (module, source) in modules {
             for line in source.lines().filter_map(|line| line.strip_prefix("pub async fn ")) {
                 let name = line.split('(').next().expect("a function has a parameter list");
-                assert!(listed.contains(&format!("{module}: {name};")), "{module}::{name} is not in the suite");
+                assert!(
+                    listed.contains(&format!("{module}: {name};")),
+                    "{module}::{name} is not in the suite"
+                );
             }
         }
     }

@@ -17,4 +17,7 @@ impl StoreFactory for Memory {
     }
 }
 
-testkit::store_suite!(Memory(Arc::new(MemoryStore::new(fixture::schema(), Uuid::from_u128(1)))));
+testkit::store_suite!(Memory(Arc::new(MemoryStore::new(
+    fixture::schema(),
+    Uuid::from_u128(1)
+))));

@@ -46,13 +46,20 @@ impl Client {
     /// A client of the server at `base`, such as `http://127.0.0.1:3000`.
     pub fn new(base: &str) -> Result<Self> {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build()?;
-        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), token: None })
+        Ok(Self {
+            http,
+            base: base.trim_end_matches('/').to_owned(),
+            token: None,
+        })
     }
 
     /// The same client, speaking for whoever the token belongs to.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
-        Self { token: Some(token.to_owned()), ..self.clone() }
+        Self {
+            token: Some(token.to_owned()),
+            ..self.clone()
+        }
     }
 
     /// Signs in.
@@ -93,7 +100,10 @@ impl Client {
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id);
         }
-        let response = request.send().await.with_context(|| format!("no answer from {}", self.base))?;
+        let response = request
+            .send()
+            .await
+            .with_context(|| format!("no answer from {}", self.base))?;
         self.accepted(Method::GET, path, response).await
     }
 
@@ -130,8 +140,13 @@ impl Client {
             if let Some(key) = key {
                 request = request.header("idempotency-key", key);
             }
-            let response = request.send().await.with_context(|| format!("no answer from {}", self.base))?;
-            let Some(pause) = retry_after(&response) else { return Ok(response) };
+            let response = request
+                .send()
+                .await
+                .with_context(|| format!("no answer from {}", self.base))?;
+            let Some(pause) = retry_after(&response) else {
+                return Ok(response);
+            };
             tokio::time::sleep(pause.min(PAUSE_MAX)).await;
         }
         bail!("{method} {path} was put off {REPEATS_MAX} times")
@@ -144,7 +159,13 @@ impl Client {
         }
         let text = response.text().await.unwrap_or_default();
         let problem = serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text));
-        Err(Refused { method, path: path.to_owned(), status, problem }.into())
+        Err(Refused {
+            method,
+            path: path.to_owned(),
+            status,
+            problem,
+        }
+        .into())
     }
 }
 

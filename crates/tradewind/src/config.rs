@@ -11,12 +11,14 @@ use contracts::Email;
 mod legacy;
 mod value;
 
-pub use value::{Concealed, List, Span};
 use value::Setting;
+pub use value::{Concealed, List, Span};
 
 /// The file looked for in the working directory unless `--config` names another.
 pub const FILE: &str = "tradewind.toml";
 const PREFIX: &str = "TRADEWIND_";
+/// A variable that a command reads in place of an argument; it is no setting.
+const TOKEN: &str = "TRADEWIND_TOKEN";
 
 /// Declares the settings: name, type, default, and what it means.
 macro_rules! settings {
@@ -125,24 +127,41 @@ impl Values {
         meaning: &[&str],
         shown: &mut Vec<Shown>,
     ) -> Result<T> {
-        let (value, from) = self.given.remove(name).unwrap_or_else(|| (default.to_owned(), "default".to_owned()));
+        let (value, from) = self
+            .given
+            .remove(name)
+            .unwrap_or_else(|| (default.to_owned(), "default".to_owned()));
         let parsed = T::parse(&value).map_err(|error| anyhow!("{name} = {value:?} (from {from}): {error}"))?;
         let meaning = meaning.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
-        let value = if T::SECRET && !value.is_empty() { "(set)".to_owned() } else { value };
-        shown.push(Shown { name, value, from, meaning });
+        let value = if T::SECRET && !value.is_empty() {
+            "(set)".to_owned()
+        } else {
+            value
+        };
+        shown.push(Shown {
+            name,
+            value,
+            from,
+            meaning,
+        });
         Ok(parsed)
     }
 
     fn add_file(&mut self, path: &Path) -> Result<()> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
+        let table: toml::Table = text
+            .parse()
+            .with_context(|| format!("{} is not TOML", path.display()))?;
         for (name, value) in table {
             check_name(&name, &format!("{} in {}", name, path.display()))?;
             let value = match value {
                 toml::Value::String(text) => text,
                 toml::Value::Array(entries) => join(&entries)?,
                 toml::Value::Integer(_) | toml::Value::Boolean(_) => value.to_string(),
-                _ => bail!("{name} in {}: must be text, a number or a list of texts", path.display()),
+                _ => bail!(
+                    "{name} in {}: must be text, a number or a list of texts",
+                    path.display()
+                ),
             };
             self.given.insert(name, (value, path.display().to_string()));
         }
@@ -150,8 +169,10 @@ impl Values {
     }
 
     fn add_environment(&mut self, variables: impl Iterator<Item = (String, String)>) -> Result<()> {
-        for (variable, value) in variables {
-            let Some(name) = variable.strip_prefix(PREFIX) else { continue };
+        for (variable, value) in variables.filter(|(variable, _)| variable != TOKEN) {
+            let Some(name) = variable.strip_prefix(PREFIX) else {
+                continue;
+            };
             let name = name.to_ascii_lowercase();
             check_name(&name, &variable)?;
             self.given.insert(name, (value, variable));
@@ -161,7 +182,9 @@ impl Values {
 }
 
 fn join(entries: &[toml::Value]) -> Result<String> {
-    let texts = entries.iter().map(|entry| entry.as_str().ok_or_else(|| anyhow!("a list must hold texts")));
+    let texts = entries
+        .iter()
+        .map(|entry| entry.as_str().ok_or_else(|| anyhow!("a list must hold texts")));
     Ok(texts.collect::<Result<Vec<_>>>()?.join(","))
 }
 
@@ -169,7 +192,9 @@ fn check_name(name: &str, shown: &str) -> Result<()> {
     if NAMES.contains(&name) {
         return Ok(());
     }
-    let near = NAMES.iter().filter(|known| known.contains(name) || name.contains(**known)).next();
+    let near = NAMES
+        .iter()
+        .find(|known| known.contains(name) || name.contains(**known));
     match near {
         Some(near) => bail!("{shown} is not a setting; did you mean `{near}`? `tradewind config print` lists all"),
         None => bail!("{shown} is not a setting; `tradewind config print` lists all"),
@@ -180,8 +205,9 @@ impl Config {
     /// Reads `.env`, the file and the environment.
     pub fn load(file: Option<&Path>) -> Result<Self> {
         let dotenv = dotenvy::dotenv_iter().ok().into_iter().flatten();
-        let dotenv: BTreeMap<String, String> =
-            dotenv.collect::<Result<_, _>>().context("the .env file cannot be read")?;
+        let dotenv: BTreeMap<String, String> = dotenv
+            .collect::<Result<_, _>>()
+            .context("the .env file cannot be read")?;
         let variables: BTreeMap<String, String> = dotenv.into_iter().chain(std::env::vars()).collect();
         let mut values = Values::default();
         match file {
@@ -201,15 +227,21 @@ impl Config {
         let mut values = Values::default();
         for (name, value) in settings {
             check_name(name, name)?;
-            values.given.insert((*name).to_owned(), ((*value).to_owned(), "this command".to_owned()));
+            values
+                .given
+                .insert((*name).to_owned(), ((*value).to_owned(), "this command".to_owned()));
         }
         Self::parse(&mut values)
     }
 
     fn check(&self) -> Result<()> {
         if self.admin_email.is_some() != self.admin_password.is_some() {
-            bail!("admin_email and admin_password go together: set both TRADEWIND_ADMIN_EMAIL and TRADEWIND_ADMIN_PASSWORD");
+            bail!(
+                "admin_email and admin_password go together: set both TRADEWIND_ADMIN_EMAIL and TRADEWIND_ADMIN_PASSWORD"
+            );
         }
+        let origins = gateway::config::Origins::try_from(self.cors_origins.0.clone());
+        origins.map_err(|error| anyhow!("cors_origins: {error}"))?;
         Ok(())
     }
 }
@@ -220,7 +252,11 @@ mod tests {
 
     fn from_environment(variables: &[(&str, &str)]) -> Result<Config> {
         let mut values = Values::default();
-        values.add_environment(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))?;
+        values.add_environment(
+            variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        )?;
         let config = Config::parse(&mut values)?;
         config.check()?;
         Ok(config)
@@ -230,7 +266,12 @@ mod tests {
     fn the_defaults_are_valid() {
         let config = from_environment(&[]).unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:3000");
-        assert!(config.shown.iter().all(|shown| shown.from == "default" && !shown.meaning.is_empty()));
+        assert!(
+            config
+                .shown
+                .iter()
+                .all(|shown| shown.from == "default" && !shown.meaning.is_empty())
+        );
     }
 
     #[test]
@@ -241,16 +282,26 @@ mod tests {
 
     #[test]
     fn what_is_misspelt_is_refused_with_the_right_name() {
-        let error = from_environment(&[("TRADEWIND_RATE_LIMIT", "1/m")]).unwrap_err().to_string();
+        let error = from_environment(&[("TRADEWIND_RATE_LIMIT", "1/m")])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("rate_limit_anonymous"), "{error}");
-        let error = from_environment(&[("TRADEWIND_LISTEN", "3000")]).unwrap_err().to_string();
-        assert!(error.contains("listen") && error.contains("TRADEWIND_LISTEN"), "{error}");
+        let error = from_environment(&[("TRADEWIND_LISTEN", "3000")])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("listen") && error.contains("TRADEWIND_LISTEN"),
+            "{error}"
+        );
     }
 
     #[test]
     fn half_an_admin_is_refused_and_a_password_is_never_shown() {
         assert!(from_environment(&[("TRADEWIND_ADMIN_EMAIL", "a@example.com")]).is_err());
-        let both = [("TRADEWIND_ADMIN_EMAIL", "a@example.com"), ("TRADEWIND_ADMIN_PASSWORD", "swordfish")];
+        let both = [
+            ("TRADEWIND_ADMIN_EMAIL", "a@example.com"),
+            ("TRADEWIND_ADMIN_PASSWORD", "swordfish"),
+        ];
         assert!(!format!("{:?}", from_environment(&both).unwrap()).contains("swordfish"));
     }
 }

@@ -20,8 +20,14 @@ impl DataDirectory {
     pub fn lock(path: &Path) -> Result<Self> {
         std::fs::create_dir_all(path)
             .with_context(|| format!("cannot make the data directory {}; set TRADEWIND_DATA", path.display()))?;
-        let path = path.canonicalize().with_context(|| format!("cannot find {}", path.display()))?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock"));
+        let path = path
+            .canonicalize()
+            .with_context(|| format!("cannot find {}", path.display()))?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join("lock"));
         let lock = lock.with_context(|| format!("cannot write to {}; set TRADEWIND_DATA", path.display()))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path, _lock: lock }),
@@ -56,9 +62,16 @@ impl DataDirectory {
     /// Keeps the first admin's password, readable by its owner alone.
     pub fn write_admin_password(&self, password: &str) -> Result<PathBuf> {
         let path = self.path.join("admin-password");
-        let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path);
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&path);
         let mut file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        writeln!(file, "{password}").and_then(|()| file.sync_all()).with_context(|| format!("cannot write {}", path.display()))?;
+        writeln!(file, "{password}")
+            .and_then(|()| file.sync_all())
+            .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
 }

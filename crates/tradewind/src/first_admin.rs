@@ -29,7 +29,10 @@ pub async fn ensure(users: &Users, config: &Config, data: &DataDirectory) -> Res
         if !users.has_admin().await? {
             let password = Password::try_from(password.reveal().to_owned())
                 .map_err(|error| anyhow!("TRADEWIND_ADMIN_PASSWORD {error}"))?;
-            users.create_admin(email.clone(), password).await.context("cannot make the first admin")?;
+            users
+                .create_admin(email.clone(), password)
+                .await
+                .context("cannot make the first admin")?;
         }
         return Ok(None);
     }
@@ -43,6 +46,13 @@ pub async fn ensure(users: &Users, config: &Config, data: &DataDirectory) -> Res
     let kept_in = data.write_admin_password(&password)?;
     let email = Email::try_from(EMAIL.to_owned()).expect("a constant e-mail");
     let secret = Password::try_from(password.clone()).expect("24 characters are enough");
-    users.create_admin(email, secret).await.context("cannot make the first admin")?;
-    Ok(Some(Generated { email: EMAIL.to_owned(), password, kept_in }))
+    users
+        .create_admin(email, secret)
+        .await
+        .context("cannot make the first admin")?;
+    Ok(Some(Generated {
+        email: EMAIL.to_owned(),
+        password,
+        kept_in,
+    }))
 }

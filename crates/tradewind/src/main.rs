@@ -1,6 +1,9 @@
 //! The binary: configuration, wiring and the command line.
 
-#![expect(unreachable_pub, reason = "nobody depends on a binary; `pub` marks what its other modules use")]
+#![expect(
+    unreachable_pub,
+    reason = "nobody depends on a binary; `pub` marks what its other modules use"
+)]
 
 mod client;
 mod commands;
@@ -13,6 +16,7 @@ mod replay;
 mod server;
 mod system;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -116,7 +120,12 @@ fn log_to_standard_error(config: &Config, default: &str) -> Result<()> {
     let log = config.log.as_deref().unwrap_or(default);
     let filter = EnvFilter::try_new(log)
         .map_err(|error| anyhow!("log = {log:?}: {error}; use a level such as info, or a filter"))?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for people; a log that goes to a file or a collector has none.
+    let is_coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(is_coloured)
+        .with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().init(),

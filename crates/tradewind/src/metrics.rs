@@ -21,7 +21,9 @@ pub fn install() -> Result<PrometheusHandle> {
         return Ok(handle.clone());
     }
     let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS)?;
-    let handle = builder.install_recorder().map_err(|error| anyhow!("cannot install the metrics recorder: {error}"))?;
+    let handle = builder
+        .install_recorder()
+        .map_err(|error| anyhow!("cannot install the metrics recorder: {error}"))?;
     let upkeep = handle.clone();
     tokio::spawn(async move {
         loop {

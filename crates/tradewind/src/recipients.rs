@@ -19,7 +19,10 @@ impl Recipients for InProcess {
     async fn recipient(&self, user: UserId) -> Result<Option<Recipient>, Unavailable> {
         let caller = Caller::Service(Service::Notifications);
         match self.users.user(user, caller, &Context::system("notifications")).await {
-            Ok(user) => Ok(Some(Recipient { email: user.email, name: user.name })),
+            Ok(user) => Ok(Some(Recipient {
+                email: user.email,
+                name: user.name,
+            })),
             Err(users::Error::Unknown) => Ok(None),
             Err(error) => Err(Unavailable(error.to_string())),
         }

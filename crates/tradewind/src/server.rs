@@ -1,5 +1,7 @@
 //! The HTTP server: accepts connections, and finishes what was accepted when told to stop.
 
+mod linger;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
+
+use self::linger::{Heard, Lingering, Unread};
 
 /// Connections open at once; one more waits to be accepted.
 const CONNECTIONS_MAX: usize = 8192;
@@ -41,14 +45,20 @@ pub async fn serve(listener: TcpListener, door: FrontDoor, stop: CancellationTok
             () = stop.cancelled() => break,
             accepted = accept(&listener, &connections) => accepted,
         };
-        let Some((stream, peer, permit)) = accepted else { continue };
+        let Some((stream, peer, permit)) = accepted else {
+            continue;
+        };
         let door = door.clone();
+        let unread = Unread::default();
+        let stream = Lingering::new(stream, Unread::clone(&unread));
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
-            door.clone().call(request)
+            door.clone().call(request.map(|body| Heard::new(body, Unread::clone(&unread))))
         });
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT).pipeline_flush(true);
+        http.timer(TokioTimer::new())
+            .header_read_timeout(HEADERS_TIMEOUT)
+            .pipeline_flush(true);
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             // A client that breaks off is its own affair; its command finishes in the writer.

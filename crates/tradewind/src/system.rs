@@ -39,13 +39,41 @@ pub struct Described {
 
 /// Every service of the house.
 pub const SERVICES: [Described; 7] = [
-    Described { service: Service::Users, collections: users::COLLECTIONS, fold: users::fold },
-    Described { service: Service::Catalog, collections: catalog::COLLECTIONS, fold: catalog::fold },
-    Described { service: Service::Inventory, collections: inventory::COLLECTIONS, fold: inventory::fold },
-    Described { service: Service::Orders, collections: orders::COLLECTIONS, fold: orders::fold },
-    Described { service: Service::Payments, collections: payments::COLLECTIONS, fold: payments::fold },
-    Described { service: Service::Notifications, collections: notifications::COLLECTIONS, fold: notifications::fold },
-    Described { service: Service::Events, collections: events::COLLECTIONS, fold: events::fold },
+    Described {
+        service: Service::Users,
+        collections: users::COLLECTIONS,
+        fold: users::fold,
+    },
+    Described {
+        service: Service::Catalog,
+        collections: catalog::COLLECTIONS,
+        fold: catalog::fold,
+    },
+    Described {
+        service: Service::Inventory,
+        collections: inventory::COLLECTIONS,
+        fold: inventory::fold,
+    },
+    Described {
+        service: Service::Orders,
+        collections: orders::COLLECTIONS,
+        fold: orders::fold,
+    },
+    Described {
+        service: Service::Payments,
+        collections: payments::COLLECTIONS,
+        fold: payments::fold,
+    },
+    Described {
+        service: Service::Notifications,
+        collections: notifications::COLLECTIONS,
+        fold: notifications::fold,
+    },
+    Described {
+        service: Service::Events,
+        collections: events::COLLECTIONS,
+        fold: events::fold,
+    },
 ];
 
 /// Opens, and so makes and migrates, the embedded store of a service.
@@ -63,6 +91,7 @@ pub struct System {
     pub door: FrontDoor,
     /// For the first admin.
     pub users: Users,
+    events: events::Events,
     engines: BTreeMap<Service, Engine>,
     stores: Vec<Arc<SqliteStore>>,
 }
@@ -77,12 +106,23 @@ impl System {
         for described in &SERVICES {
             let store = Arc::new(open_store(data, described, &ids, clock.as_ref())?);
             stores.push(Arc::clone(&store));
-            let parts = Parts { store, shared: false, clock: Arc::clone(&clock), ids: Arc::clone(&ids) };
+            let parts = Parts {
+                store,
+                shared: false,
+                clock: Arc::clone(&clock),
+                ids: Arc::clone(&ids),
+            };
             engines.insert(described.service, Engine::start(described.service, parts).await?);
         }
         let engine = |service: Service| engines.get(&service).expect("every service has an engine").clone();
         let journals = engines.iter().map(|(&service, engine)| {
-            (service, Journal { store: Arc::clone(engine.reader().store()), head: engine.head() })
+            (
+                service,
+                Journal {
+                    store: Arc::clone(engine.reader().store()),
+                    head: engine.head(),
+                },
+            )
         });
         let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new(journals));
 
@@ -95,17 +135,23 @@ impl System {
             access: access.clone(),
         };
         let service_secret = config.service_secret.as_ref().map(|secret| secret.reveal().parse());
-        let service_secret = service_secret.transpose().map_err(|error| anyhow!("service_secret: {error}"))?;
+        let service_secret = service_secret
+            .transpose()
+            .map_err(|error| anyhow!("service_secret: {error}"))?;
         let users_config = users::Config { service_secret };
         let users = Users::start(engine(Service::Users), &bus, &verifier, ports, users_config).await?;
         let catalog = catalog::Catalog::start(engine(Service::Catalog), &bus, &verifier).await?;
         let inventory = inventory::Inventory::start(engine(Service::Inventory), &bus, &verifier).await?;
-        let orders_config = orders::Config { payment_window: config.payment_window.get() };
+        let orders_config = orders::Config {
+            payment_window: config.payment_window.get(),
+        };
         let orders =
             orders::Orders::start(engine(Service::Orders), &bus, &verifier, access.clone(), &orders_config).await?;
         let provider = Arc::new(Simulated::open(&data.ledger()).context("cannot open the payment ledger")?);
         let payments = payments::Payments::start(engine(Service::Payments), &bus, &verifier, provider).await?;
-        let notifications_config = notifications::Config { templates: config.templates.clone() };
+        let notifications_config = notifications::Config {
+            templates: config.templates.clone(),
+        };
         let notifications = notifications::Notifications::start(
             engine(Service::Notifications),
             &bus,
@@ -138,7 +184,10 @@ impl System {
             (Service::Events, events.router().into()),
         ]);
         let process = gateway::health::Process {
-            stores: engines.iter().map(|(&service, it)| (service, Arc::clone(it.reader().store()))).collect(),
+            stores: engines
+                .iter()
+                .map(|(&service, it)| (service, Arc::clone(it.reader().store())))
+                .collect(),
             consumers,
             clock: Arc::clone(&clock),
         };
@@ -146,7 +195,18 @@ impl System {
             .with_health(Arc::new(process))
             .with_metrics(metrics)
             .open();
-        Ok(Self { door, users, engines, stores })
+        Ok(Self {
+            door,
+            users,
+            events,
+            engines,
+            stores,
+        })
+    }
+
+    /// Ends what would not end by itself. To be called before the requests under way are waited for.
+    pub fn close_streams(&self) {
+        self.events.close_streams();
     }
 
     /// Finishes what was accepted, and closes the stores.

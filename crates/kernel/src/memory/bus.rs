@@ -32,8 +32,13 @@ struct Queues {
 
 impl Default for MemoryBus {
     fn default() -> Self {
-        let broker = Broker { queues: Mutex::default(), changes: watch::channel(0).0 };
-        Self { broker: Arc::new(broker) }
+        let broker = Broker {
+            queues: Mutex::default(),
+            changes: watch::channel(0).0,
+        };
+        Self {
+            broker: Arc::new(broker),
+        }
     }
 }
 
@@ -58,7 +63,11 @@ impl Bus for MemoryBus {
     async fn publish(&self, messages: Vec<Message>) -> Result<(), BusError> {
         let mut queues = self.queues();
         for message in messages {
-            queues.published.entry((message.source, message.event.lane)).or_default().push(message);
+            queues
+                .published
+                .entry((message.source, message.event.lane))
+                .or_default()
+                .push(message);
         }
         drop(queues);
         self.broker.changes.send_modify(|count| *count += 1);
@@ -70,12 +79,21 @@ impl Bus for MemoryBus {
         changes.mark_changed();
         let queues = self.queues();
         let delivered = (0..LANES_DEFAULT).map(Lane).map(|lane| {
-            let acknowledged = queues.acknowledged.get(&(group.clone(), lane)).copied().unwrap_or_default();
+            let acknowledged = queues
+                .acknowledged
+                .get(&(group.clone(), lane))
+                .copied()
+                .unwrap_or_default();
             (lane, acknowledged)
         });
         let delivered = delivered.collect();
         drop(queues);
-        Ok(Box::new(Receiver { bus: self.clone(), group: group.clone(), delivered, changes }))
+        Ok(Box::new(Receiver {
+            bus: self.clone(),
+            group: group.clone(),
+            delivered,
+            changes,
+        }))
     }
 }
 
@@ -120,7 +138,10 @@ impl Subscription for Receiver {
 
     async fn acknowledge(&mut self, lane: Lane, position: Position) -> Result<(), BusError> {
         let mut queues = self.bus.queues();
-        let published = queues.published.get(&(self.group.source, lane)).map_or(&[][..], Vec::as_slice);
+        let published = queues
+            .published
+            .get(&(self.group.source, lane))
+            .map_or(&[][..], Vec::as_slice);
         let last = published.iter().rposition(|message| message.event.position == position);
         if let Some(last) = last {
             let acknowledged = queues.acknowledged.entry((self.group.clone(), lane)).or_default();

@@ -22,7 +22,11 @@ struct Row {
 impl Table {
     pub(super) fn new(collection: &'static Collection) -> Self {
         let indexes = collection.indexes.iter().map(|_| BTreeSet::new()).collect();
-        Self { collection, rows: BTreeMap::new(), indexes }
+        Self {
+            collection,
+            rows: BTreeMap::new(),
+            indexes,
+        }
     }
 
     pub(super) fn get(&self, id: &str) -> Option<&Stored> {
@@ -37,8 +41,17 @@ impl Table {
                 entries.insert((values, Arc::clone(&put.key.id)));
             }
         }
-        let stored = Stored { version, document: Arc::clone(&put.document) };
-        self.rows.insert(Arc::clone(&put.key.id), Row { stored, columns: put.columns.clone() });
+        let stored = Stored {
+            version,
+            document: Arc::clone(&put.document),
+        };
+        self.rows.insert(
+            Arc::clone(&put.key.id),
+            Row {
+                stored,
+                columns: put.columns.clone(),
+            },
+        );
     }
 
     /// Gives the version that was there, or 0.
@@ -75,7 +88,11 @@ impl Table {
         let page = matches.into_iter().filter(beyond).take(query.limit);
         page.map(|(sort, id)| {
             debug_assert_eq!(sort.is_some(), sorted_by_column);
-            Found { id: Arc::clone(id), sort, stored: self.rows[id].stored.clone() }
+            Found {
+                id: Arc::clone(id),
+                sort,
+                stored: self.rows[id].stored.clone(),
+            }
         })
         .collect()
     }

@@ -81,15 +81,29 @@ impl Delivered {
     pub(crate) fn handle(&self, unit: &mut Unit<'_>) -> Report {
         let mut report = Report::default();
         let mut checkpoints: BTreeMap<Lane, Checkpoint> = BTreeMap::new();
-        unit.load::<Checkpoint>(self.messages.iter().map(|message| checkpoint_id(&self.group, message.event.lane)));
+        unit.load::<Checkpoint>(
+            self.messages
+                .iter()
+                .map(|message| checkpoint_id(&self.group, message.event.lane)),
+        );
         for message in self.messages.iter() {
             let (lane, position) = (message.event.lane, message.event.position);
-            if report.stops.get(&lane).is_some_and(|stop| !matches!(stop.cause, Cause::Gap { .. })) {
+            if report
+                .stops
+                .get(&lane)
+                .is_some_and(|stop| !matches!(stop.cause, Cause::Gap { .. }))
+            {
                 continue;
             }
             let checkpoint = checkpoints.entry(lane).or_insert_with(|| {
                 let stored = unit.get::<Checkpoint>(checkpoint_id(&self.group, lane));
-                stored.map_or_else(|| Checkpoint { epoch: message.epoch, ..Checkpoint::default() }, |it| Checkpoint::clone(&it))
+                stored.map_or_else(
+                    || Checkpoint {
+                        epoch: message.epoch,
+                        ..Checkpoint::default()
+                    },
+                    |it| Checkpoint::clone(&it),
+                )
             });
             match self.advance(unit, checkpoint, message) {
                 Ok(Handled::Before) => {}
@@ -108,7 +122,10 @@ impl Delivered {
         }
         for (lane, checkpoint) in checkpoints {
             let id = checkpoint_id(&self.group, lane);
-            if unit.get::<Checkpoint>(&id).is_none_or(|stored| stored.position != checkpoint.position) {
+            if unit
+                .get::<Checkpoint>(&id)
+                .is_none_or(|stored| stored.position != checkpoint.position)
+            {
                 unit.put(&id, checkpoint);
             }
         }
@@ -124,10 +141,15 @@ impl Delivered {
             return Ok(Handled::Before);
         }
         if event.prev != checkpoint.position {
-            return Err(Cause::Gap { expected: checkpoint.position, prev: event.prev });
+            return Err(Cause::Gap {
+                expected: checkpoint.position,
+                prev: event.prev,
+            });
         }
         let behind = checkpoint.parked > 0
-            && unit.get::<ParkedStream>(dead_letter::stream_key(&self.group, &event.stream)).is_some();
+            && unit
+                .get::<ParkedStream>(dead_letter::stream_key(&self.group, &event.stream))
+                .is_some();
         let park = self.park.get(&(event.lane, event.position));
         let failure = match (behind, park) {
             (true, _) => Some("it waits behind an earlier event of its stream".to_owned()),
@@ -167,7 +189,10 @@ pub(crate) fn attempt(
     message: &Message,
 ) -> Result<(), Failed> {
     let event = &message.event;
-    if reaction.types().is_some_and(|types| !types.contains(&&*event.event_type)) {
+    if reaction
+        .types()
+        .is_some_and(|types| !types.contains(&&*event.event_type))
+    {
         return Ok(());
     }
     let origin = Context {

@@ -11,8 +11,8 @@ use crate::bus::{Group, Message};
 use crate::context::Context;
 use crate::document::{Collection, Column, ColumnType, Document, Index, Kind, Value};
 use crate::engine::Engine;
-use crate::http::Paging;
 use crate::event::{Actor, Epoch, Recorded, StreamId};
+use crate::http::Paging;
 use crate::reaction::batch::attempt;
 use crate::reaction::{Checkpoint, Failed, Reaction, checkpoint_id};
 use crate::store::{Query, StoreError};
@@ -60,13 +60,28 @@ impl Document for DeadLetter {
         name: "dead_letters",
         kind: Kind::Record,
         columns: &[
-            Column { name: "open", column_type: ColumnType::Integer },
-            Column { name: "parked_stream", column_type: ColumnType::Text },
-            Column { name: "position", column_type: ColumnType::Integer },
+            Column {
+                name: "open",
+                column_type: ColumnType::Integer,
+            },
+            Column {
+                name: "parked_stream",
+                column_type: ColumnType::Text,
+            },
+            Column {
+                name: "position",
+                column_type: ColumnType::Integer,
+            },
         ],
         indexes: &[
-            Index { name: "by_open", columns: &["open"] },
-            Index { name: "by_parked_stream", columns: &["parked_stream", "position"] },
+            Index {
+                name: "by_open",
+                columns: &["open"],
+            },
+            Index {
+                name: "by_parked_stream",
+                columns: &["parked_stream", "position"],
+            },
         ],
     };
 
@@ -93,8 +108,12 @@ pub struct ParkedStream {
 }
 
 impl Document for ParkedStream {
-    const COLLECTION: &'static Collection =
-        &Collection { name: "parked_streams", kind: Kind::Record, columns: &[], indexes: &[] };
+    const COLLECTION: &'static Collection = &Collection {
+        name: "parked_streams",
+        kind: Kind::Record,
+        columns: &[],
+        indexes: &[],
+    };
 }
 
 /// The id of a [`ParkedStream`].
@@ -156,7 +175,9 @@ pub struct DeadLetters {
 
 impl std::fmt::Debug for DeadLetters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DeadLetters").field("engine", &self.engine).finish_non_exhaustive()
+        f.debug_struct("DeadLetters")
+            .field("engine", &self.engine)
+            .finish_non_exhaustive()
     }
 }
 
@@ -178,11 +199,16 @@ impl DeadLetters {
         let mut firsts = Vec::with_capacity(found.len());
         for found in &found {
             let letter = crate::reader::document::<DeadLetter>(found)?;
-            let first = letters_behind(&self.engine, &letter, 1).await?.first().map_or(letter.id, |first| first.id);
+            let first = letters_behind(&self.engine, &letter, 1)
+                .await?
+                .first()
+                .map_or(letter.id, |first| first.id);
             firsts.push(letter.shown(first));
         }
         let mut shown = firsts.into_iter();
-        paging.page(found, |_| Ok(shown.next().expect("one is shown for each that was found")))
+        paging.page(found, |_| {
+            Ok(shown.next().expect("one is shown for each that was found"))
+        })
     }
 
     /// Tries the letter again, then those behind it, until one fails. Answers how many were handled.
@@ -190,7 +216,13 @@ impl DeadLetters {
         let mut handled = 0;
         let mut next = Some(self.first_of_stream(id).await?);
         while let Some(letter) = next {
-            handled += self.retry_some(letter.id, letters_behind(&self.engine, &letter, RETRY_MAX).await?, &context).await?;
+            handled += self
+                .retry_some(
+                    letter.id,
+                    letters_behind(&self.engine, &letter, RETRY_MAX).await?,
+                    &context,
+                )
+                .await?;
             let behind = letters_behind(&self.engine, &letter, RETRY_MAX).await?;
             next = behind.into_iter().next();
         }
@@ -205,38 +237,52 @@ impl DeadLetters {
     ) -> Result<u64, LetterError> {
         let reactions = Arc::clone(&self.reactions);
         let service = self.engine.service();
-        let tried = self.engine.writer().execute(Priority::Background, context.clone(), move |unit| {
-            let mut handled = 0;
-            unit.load::<DeadLetter>(letters.iter().map(|letter| letter.id));
-            for letter in &letters {
-                let Some(current) = unit.get::<DeadLetter>(letter.id).filter(|letter| letter.discarded.is_none()) else {
-                    if letter.id == first {
-                        return Err(LetterError::Unknown(first));
-                    }
-                    break;
-                };
-                let reaction = reactions.iter().find(|reaction| reaction.name() == &*letter.consumer);
-                let reaction = reaction.ok_or_else(|| LetterError::StillFails("its consumer is gone".to_owned()))?;
-                let group = Group { service, consumer: reaction.name(), source: letter.source };
-                let message =
-                    Message { source: letter.source, epoch: letter.epoch, event: Arc::new(letter.event.clone()) };
-                match attempt(reaction.as_ref(), &group, unit, &message) {
-                    Ok(()) => {
-                        handled += 1;
-                        remove(unit, &group, &current, |checkpoint| checkpoint.applied += 1);
-                        unit.delete::<DeadLetter>(current.id);
-                    }
-                    Err(Failed::Poison(reason) | Failed::Wait(reason)) => {
-                        let mut current = DeadLetter::clone(&current);
-                        current.retries += 1;
-                        current.reason.clone_from(&reason);
-                        unit.put(current.id, current);
-                        return Ok((handled, Some(reason)));
+        let tried = self
+            .engine
+            .writer()
+            .execute(Priority::Background, context.clone(), move |unit| {
+                let mut handled = 0;
+                unit.load::<DeadLetter>(letters.iter().map(|letter| letter.id));
+                for letter in &letters {
+                    let Some(current) = unit
+                        .get::<DeadLetter>(letter.id)
+                        .filter(|letter| letter.discarded.is_none())
+                    else {
+                        if letter.id == first {
+                            return Err(LetterError::Unknown(first));
+                        }
+                        break;
+                    };
+                    let reaction = reactions.iter().find(|reaction| reaction.name() == &*letter.consumer);
+                    let reaction =
+                        reaction.ok_or_else(|| LetterError::StillFails("its consumer is gone".to_owned()))?;
+                    let group = Group {
+                        service,
+                        consumer: reaction.name(),
+                        source: letter.source,
+                    };
+                    let message = Message {
+                        source: letter.source,
+                        epoch: letter.epoch,
+                        event: Arc::new(letter.event.clone()),
+                    };
+                    match attempt(reaction.as_ref(), &group, unit, &message) {
+                        Ok(()) => {
+                            handled += 1;
+                            remove(unit, &group, &current, |checkpoint| checkpoint.applied += 1);
+                            unit.delete::<DeadLetter>(current.id);
+                        }
+                        Err(Failed::Poison(reason) | Failed::Wait(reason)) => {
+                            let mut current = DeadLetter::clone(&current);
+                            current.retries += 1;
+                            current.reason.clone_from(&reason);
+                            unit.put(current.id, current);
+                            return Ok((handled, Some(reason)));
+                        }
                     }
                 }
-            }
-            Ok((handled, None))
-        });
+                Ok((handled, None))
+            });
         match tried.await? {
             (handled, None) => Ok(handled),
             (_, Some(reason)) => Err(LetterError::StillFails(reason)),
@@ -249,24 +295,45 @@ impl DeadLetters {
         let service = self.engine.service();
         let by = Arc::clone(&context.actor);
         let reactions = Arc::clone(&self.reactions);
-        let discarded = self.engine.writer().execute(Priority::Background, context, move |unit| {
-            let current = unit.get::<DeadLetter>(id).filter(|letter| letter.discarded.is_none());
-            let current = current.ok_or(LetterError::Unknown(id))?;
-            let consumer = reactions.iter().map(|reaction| reaction.name()).find(|name| *name == &*letter.consumer);
-            if let Some(consumer) = consumer {
-                let group = Group { service, consumer, source: letter.source };
-                remove(unit, &group, &current, |checkpoint| checkpoint.discarded += 1);
-            }
-            let discarded = Some(Discarded { by: Arc::clone(&by), at: unit.now() });
-            unit.put(id, DeadLetter { discarded, ..DeadLetter::clone(&current) });
-            Ok(())
-        });
+        let discarded = self
+            .engine
+            .writer()
+            .execute(Priority::Background, context, move |unit| {
+                let current = unit.get::<DeadLetter>(id).filter(|letter| letter.discarded.is_none());
+                let current = current.ok_or(LetterError::Unknown(id))?;
+                let consumer = reactions
+                    .iter()
+                    .map(|reaction| reaction.name())
+                    .find(|name| *name == &*letter.consumer);
+                if let Some(consumer) = consumer {
+                    let group = Group {
+                        service,
+                        consumer,
+                        source: letter.source,
+                    };
+                    remove(unit, &group, &current, |checkpoint| checkpoint.discarded += 1);
+                }
+                let discarded = Some(Discarded {
+                    by: Arc::clone(&by),
+                    at: unit.now(),
+                });
+                unit.put(
+                    id,
+                    DeadLetter {
+                        discarded,
+                        ..DeadLetter::clone(&current)
+                    },
+                );
+                Ok(())
+            });
         discarded.await
     }
 
     async fn first_of_stream(&self, id: DeadLetterId) -> Result<Arc<DeadLetter>, LetterError> {
         let letter = self.engine.reader().get::<DeadLetter>(id).await?;
-        let letter = letter.filter(|letter| letter.discarded.is_none()).ok_or(LetterError::Unknown(id))?;
+        let letter = letter
+            .filter(|letter| letter.discarded.is_none())
+            .ok_or(LetterError::Unknown(id))?;
         match letters_behind(&self.engine, &letter, RETRY_MAX).await?.first() {
             Some(first) if first.id != id => Err(LetterError::Behind { first: first.id }),
             _ => Ok(letter),
@@ -282,7 +349,13 @@ async fn letters_behind(
 ) -> Result<Vec<Arc<DeadLetter>>, StoreError> {
     let stream = vec![letter.parked_stream().into()];
     let query = Query::by(DeadLetter::COLLECTION, "by_parked_stream", stream, limit);
-    Ok(engine.reader().query(&query).await?.into_iter().map(|(_, letter)| letter).collect())
+    Ok(engine
+        .reader()
+        .query(&query)
+        .await?
+        .into_iter()
+        .map(|(_, letter)| letter)
+        .collect())
 }
 
 /// Takes a letter out of its stream and counts it otherwise.

@@ -37,7 +37,11 @@ enum Interrupted {
         "lane {} was handled up to {checkpoint}, beyond the source's last position {head}: the source was restored from \
          an older backup; restore this service from the same backup, or reset this consumer", lane.0
     )]
-    BeyondHead { lane: Lane, checkpoint: Position, head: Position },
+    BeyondHead {
+        lane: Lane,
+        checkpoint: Position,
+        head: Position,
+    },
 }
 
 /// A lane that cannot go on.
@@ -72,7 +76,15 @@ impl Runner {
     pub(crate) fn new(engine: Engine, bus: Arc<dyn Bus>, reaction: Arc<dyn Reaction>, group: Group) -> Self {
         let progress = Arc::new(Progress::default());
         progress.catching_up.store(true, Ordering::Relaxed);
-        Self { engine, bus, reaction, group, progress, holds: BTreeMap::new(), reached: Vec::new() }
+        Self {
+            engine,
+            bus,
+            reaction,
+            group,
+            progress,
+            holds: BTreeMap::new(),
+            reached: Vec::new(),
+        }
     }
 
     pub(crate) fn progress(&self) -> Arc<Progress> {
@@ -93,7 +105,11 @@ impl Runner {
             if matches!(error, Interrupted::Writer(writer::Error::ShuttingDown)) {
                 return;
             }
-            failures = if self.progress.handled() > handled_before { 1 } else { failures + 1 };
+            failures = if self.progress.handled() > handled_before {
+                1
+            } else {
+                failures + 1
+            };
             self.progress.catching_up.store(true, Ordering::Relaxed);
             tracing::warn!(group = %self.group, %error, failures, "a consumer was interrupted; it goes on by itself");
             tokio::select! {
@@ -108,7 +124,12 @@ impl Runner {
         self.holds.clear();
         let mut subscription = self.subscribe().await?;
         loop {
-            let retry_in = self.holds.values().filter(|hold| !hold.released).map(|hold| hold.retry_at).min();
+            let retry_in = self
+                .holds
+                .values()
+                .filter(|hold| !hold.released)
+                .map(|hold| hold.retry_at)
+                .min();
             let retry_in = retry_in.map(|at| at.saturating_sub(self.engine.clock().monotonic()));
             let catching_up = self.progress.catching_up.load(Ordering::Relaxed);
             let messages = tokio::select! {
@@ -123,9 +144,14 @@ impl Runner {
                     continue;
                 }
             };
-            self.progress.catching_up.store(messages.len() == BATCH_EVENTS_MAX, Ordering::Relaxed);
+            self.progress
+                .catching_up
+                .store(messages.len() == BATCH_EVENTS_MAX, Ordering::Relaxed);
             let held = |lane| self.holds.get(&lane).is_some_and(Hold::is_closed);
-            let open: Arc<[Message]> = messages.into_iter().filter(|message| !held(message.event.lane)).collect();
+            let open: Arc<[Message]> = messages
+                .into_iter()
+                .filter(|message| !held(message.event.lane))
+                .collect();
             if !open.is_empty() {
                 self.handle(subscription.as_mut(), open).await?;
             }
@@ -134,12 +160,19 @@ impl Runner {
 
     /// Subscribes from the checkpoints; on the very first start, makes them.
     async fn subscribe(&mut self) -> Result<Box<dyn Subscription>, Interrupted> {
-        let ids: Vec<String> = (0..LANES_DEFAULT).map(|lane| checkpoint_id(&self.group, Lane(lane))).collect();
+        let ids: Vec<String> = (0..LANES_DEFAULT)
+            .map(|lane| checkpoint_id(&self.group, Lane(lane)))
+            .collect();
         let stored = self.engine.reader().get_many::<Checkpoint>(&ids).await?;
         let first_start = stored.iter().all(Option::is_none);
-        self.reached = stored.iter().map(|it| it.as_ref().map_or(Position::START, |it| it.position)).collect();
+        self.reached = stored
+            .iter()
+            .map(|it| it.as_ref().map_or(Position::START, |it| it.position))
+            .collect();
         let mut subscription = self.bus.subscribe(&self.group, self.reached.clone()).await?;
-        let Some(head) = subscription.head().await else { return Ok(subscription) };
+        let Some(head) = subscription.head().await else {
+            return Ok(subscription);
+        };
         if first_start && self.reaction.start() == Start::Now {
             self.begin_at(ids, head.clone()).await?;
             self.reached = head.lanes;
@@ -154,19 +187,33 @@ impl Runner {
     }
 
     async fn begin_at(&self, ids: Vec<String>, SourceHead { epoch, lanes }: SourceHead) -> Result<(), Interrupted> {
-        let begun = self.engine.writer().execute(Priority::Background, Context::system("start"), move |unit| {
-            unit.load::<Checkpoint>(&ids);
-            for (id, &position) in ids.iter().zip(&lanes) {
-                if unit.get::<Checkpoint>(id).is_none() {
-                    unit.put(id, Checkpoint { epoch, position, ..Checkpoint::default() });
+        let begun = self
+            .engine
+            .writer()
+            .execute(Priority::Background, Context::system("start"), move |unit| {
+                unit.load::<Checkpoint>(&ids);
+                for (id, &position) in ids.iter().zip(&lanes) {
+                    if unit.get::<Checkpoint>(id).is_none() {
+                        unit.put(
+                            id,
+                            Checkpoint {
+                                epoch,
+                                position,
+                                ..Checkpoint::default()
+                            },
+                        );
+                    }
                 }
-            }
-            Ok::<(), writer::Error>(())
-        });
+                Ok::<(), writer::Error>(())
+            });
         Ok(begun.await?)
     }
 
-    async fn handle(&mut self, subscription: &mut dyn Subscription, messages: Arc<[Message]>) -> Result<(), Interrupted> {
+    async fn handle(
+        &mut self,
+        subscription: &mut dyn Subscription,
+        messages: Arc<[Message]>,
+    ) -> Result<(), Interrupted> {
         let report = match self.commit(Arc::clone(&messages), BTreeMap::new()).await {
             // Something in the batch cannot be committed: one by one, the culprit stands alone.
             Err(writer::Error::Content(_)) if messages.len() > 1 => {
@@ -193,7 +240,9 @@ impl Runner {
         for (lane, stop) in report.stops {
             self.hold(lane, stop);
         }
-        self.progress.lanes_held.store(self.holds.len() as u64, Ordering::Relaxed);
+        self.progress
+            .lanes_held
+            .store(self.holds.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -210,14 +259,29 @@ impl Runner {
             }
         }
         let (group, reaction) = (self.group.clone(), Arc::clone(&self.reaction));
-        let delivered = Delivered { group, reaction, messages, park };
+        let delivered = Delivered {
+            group,
+            reaction,
+            messages,
+            park,
+        };
         let context = Context::system("reaction");
-        self.engine.writer().execute(Priority::Background, context, move |unit| Ok(delivered.handle(unit))).await
+        self.engine
+            .writer()
+            .execute(Priority::Background, context, move |unit| Ok(delivered.handle(unit)))
+            .await
     }
 
     fn hold(&mut self, lane: Lane, Stop { position, cause }: Stop) {
         let now = self.engine.clock().monotonic();
-        let fresh = Hold { position, since: now, attempts: 0, retry_at: now, cause: cause.clone(), released: false };
+        let fresh = Hold {
+            position,
+            since: now,
+            attempts: 0,
+            retry_at: now,
+            cause: cause.clone(),
+            released: false,
+        };
         let hold = self.holds.entry(lane).or_insert(fresh);
         if hold.position != position {
             (hold.position, hold.since, hold.attempts) = (position, now, 0);

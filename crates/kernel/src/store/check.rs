@@ -20,7 +20,10 @@ impl Schema {
     /// The collection of this name.
     #[must_use]
     pub fn collection(&self, name: &str) -> Option<&'static Collection> {
-        self.collections.iter().copied().find(|collection| collection.name == name)
+        self.collections
+            .iter()
+            .copied()
+            .find(|collection| collection.name == name)
     }
 
     /// Whether every database can hold this schema; the reason if not. Adapters call it when they open.
@@ -73,7 +76,9 @@ fn check_name(name: &str) -> Result<(), String> {
     if fits {
         Ok(())
     } else {
-        Err(format!("{name:?} is not a plain lower-case name of at most {NAME_BYTES_MAX} bytes"))
+        Err(format!(
+            "{name:?} is not a plain lower-case name of at most {NAME_BYTES_MAX} bytes"
+        ))
     }
 }
 
@@ -93,12 +98,21 @@ impl Batch {
         for put in &self.puts {
             let collection = known(schema, &put.key)?;
             let fits = collection.columns.len() == put.columns.len()
-                && collection.columns.iter().zip(&put.columns).all(|(column, value)| column.column_type.takes(value));
+                && collection
+                    .columns
+                    .iter()
+                    .zip(&put.columns)
+                    .all(|(column, value)| column.column_type.takes(value));
             if !fits {
                 return refuse(format!("the columns of {:?} are not those declared", put.key));
             }
         }
-        for key in self.deletes.iter().map(|delete| &delete.key).chain(self.reads.iter().map(|(key, _)| key)) {
+        for key in self
+            .deletes
+            .iter()
+            .map(|delete| &delete.key)
+            .chain(self.reads.iter().map(|(key, _)| key))
+        {
             known(schema, key)?;
         }
         self.check_written_once()
@@ -113,7 +127,10 @@ impl Batch {
                 return refuse(format!("{} does not belong to lane {}", event.stream, event.lane.0));
             }
             if event.time != self.time {
-                return refuse(format!("{} of {} has another time than its batch", event.event_type, event.stream));
+                return refuse(format!(
+                    "{} of {} has another time than its batch",
+                    event.event_type, event.stream
+                ));
             }
         }
         Ok(())
@@ -121,7 +138,12 @@ impl Batch {
 
     fn check_written_once(&self) -> Result<(), CommitError> {
         let mut written = BTreeSet::new();
-        for key in self.puts.iter().map(|put| &put.key).chain(self.deletes.iter().map(|delete| &delete.key)) {
+        for key in self
+            .puts
+            .iter()
+            .map(|put| &put.key)
+            .chain(self.deletes.iter().map(|delete| &delete.key))
+        {
             if !written.insert(key) {
                 return refuse(format!("{key:?} is written twice in one batch"));
             }
@@ -150,7 +172,10 @@ impl Query {
     /// Whether the query fits the collection's declaration; what does not is a mistake in the program.
     pub fn check(&self) -> Result<(), StoreError> {
         self.mismatch().map_or(Ok(()), |reason| {
-            Err(StoreError::new(format_args!("a query on {} is wrong: {reason}", self.collection.name)))
+            Err(StoreError::new(format_args!(
+                "a query on {} is wrong: {reason}",
+                self.collection.name
+            )))
         })
     }
 
@@ -195,11 +220,17 @@ impl Query {
             Some((None, _)) => sort.is_none(),
             Some((Some(value), _)) => sort.is_some() && sort_type.takes(value),
         };
-        if fits { None } else { Some("its cursor belongs to another order".into()) }
+        if fits {
+            None
+        } else {
+            Some("its cursor belongs to another order".into())
+        }
     }
 
     fn column_type(&self, name: &str) -> Option<ColumnType> {
-        self.collection.column(name).map(|place| self.collection.columns[place].column_type)
+        self.collection
+            .column(name)
+            .map(|place| self.collection.columns[place].column_type)
     }
 }
 

@@ -29,7 +29,10 @@ enum Failed {
 
 impl<'a> Group<'a> {
     pub(crate) fn new(setup: &'a Setup) -> Self {
-        Self { setup, not_before: Timestamp::UNIX_EPOCH }
+        Self {
+            setup,
+            not_before: Timestamp::UNIX_EPOCH,
+        }
     }
 
     /// Carries out all the jobs. If the database refuses some content, the group is halved until the culprit is alone.
@@ -117,7 +120,9 @@ impl<'a> Group<'a> {
             self.load(&mut overlay).await?;
         }
         for index in waiting {
-            faults[index] = Some(Error::Corrupt(format!("a decision asked for documents {LOAD_ROUNDS_MAX} times").into()));
+            faults[index] = Some(Error::Corrupt(
+                format!("a decision asked for documents {LOAD_ROUNDS_MAX} times").into(),
+            ));
         }
         Ok((overlay, faults))
     }
@@ -139,7 +144,9 @@ impl<'a> Group<'a> {
             overlay.publish();
             return Ok(());
         }
-        let writes = overlay.writes().map_err(|error| CommitError::Content(error.to_string()))?;
+        let writes = overlay
+            .writes()
+            .map_err(|error| CommitError::Content(error.to_string()))?;
         let events = std::mem::take(&mut overlay.events);
         let appended = !events.is_empty();
         let batch = Arc::new(Batch {

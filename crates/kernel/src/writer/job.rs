@@ -33,7 +33,12 @@ pub(crate) struct Call<F, R, E> {
 
 impl<F, R, E> Call<F, R, E> {
     pub(crate) fn new(context: Context, decide: F, answer: oneshot::Sender<Result<R, E>>) -> Self {
-        Self { context, decide, decision: None, answer }
+        Self {
+            context,
+            decide,
+            decision: None,
+            answer,
+        }
     }
 }
 
@@ -47,7 +52,11 @@ where
         let mut unit = Unit::new(overlay, turn, &self.context);
         match catch_unwind(AssertUnwindSafe(|| (self.decide)(&mut unit))) {
             Ok(decision) => {
-                let verdict = if decision.is_ok() { Verdict::Accepted } else { Verdict::Refused };
+                let verdict = if decision.is_ok() {
+                    Verdict::Accepted
+                } else {
+                    Verdict::Refused
+                };
                 self.decision = Some(decision);
                 verdict
             }
@@ -57,7 +66,9 @@ where
 
     fn settle(self: Box<Self>, outcome: Result<(), Error>) {
         let answer = match outcome {
-            Ok(()) => self.decision.expect("a job is settled as carried out only after its decision"),
+            Ok(()) => self
+                .decision
+                .expect("a job is settled as carried out only after its decision"),
             Err(error) => Err(error.into()),
         };
         // The caller may have gone away; its command was carried out all the same.
@@ -67,6 +78,9 @@ where
 
 /// The text of a panic.
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> Arc<str> {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("no message").into()
 }

@@ -78,8 +78,15 @@ impl Passes {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("sqlite-checkpoint".into()).spawn(work)?;
-        Ok(Self { running: false, begin: Some(begin), through, thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("sqlite-checkpoint".into())
+            .spawn(work)?;
+        Ok(Self {
+            running: false,
+            begin: Some(begin),
+            through,
+            thread: Some(thread),
+        })
     }
 
     fn begin(&mut self) {

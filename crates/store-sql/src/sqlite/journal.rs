@@ -17,7 +17,9 @@ pub(super) fn stream(
     limit: usize,
 ) -> Result<Vec<Recorded>, StoreError> {
     let from_version = i64::try_from(from_version).unwrap_or(i64::MAX);
-    let mut select = connection.prepare_cached(statements::STREAM).map_err(|error| unavailable(&error))?;
+    let mut select = connection
+        .prepare_cached(statements::STREAM)
+        .map_err(|error| unavailable(&error))?;
     let rows = select.query(params![id.as_str(), from_version, row_limit(limit)]);
     events(rows.map_err(|error| unavailable(&error))?)
 }
@@ -26,13 +28,19 @@ pub(super) fn tail(connection: &mut Connection, after: Position, limit: usize) -
     let after = i64::try_from(after.0).unwrap_or(i64::MAX);
     let mut found = Vec::new();
     if limit > 0 {
-        let mut select = connection.prepare_cached(statements::TAIL).map_err(|error| unavailable(&error))?;
+        let mut select = connection
+            .prepare_cached(statements::TAIL)
+            .map_err(|error| unavailable(&error))?;
         let rows = select.query(params![after, row_limit(limit)]);
         found = events(rows.map_err(|error| unavailable(&error))?)?;
     }
     // Read after the events, so the head is at or beyond them without a transaction around both.
-    let mut select = connection.prepare_cached(statements::HEAD).map_err(|error| unavailable(&error))?;
-    let head = select.query_row([], |row| Ok(head(row))).map_err(|error| unavailable(&error))??;
+    let mut select = connection
+        .prepare_cached(statements::HEAD)
+        .map_err(|error| unavailable(&error))?;
+    let head = select
+        .query_row([], |row| Ok(head(row)))
+        .map_err(|error| unavailable(&error))??;
     Ok(Tail { head, events: found })
 }
 

@@ -86,7 +86,9 @@ pub(super) fn writer(options: &SqliteOptions) -> Result<Connection, OpenError> {
     let new = is_new(&connection, &options.path)?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| match row.get_ref(0)?.as_str()? {
         "wal" => Ok(()),
-        other => Err(rusqlite::Error::InvalidParameterName(format!("its log cannot be write-ahead but is {other}"))),
+        other => Err(rusqlite::Error::InvalidParameterName(format!(
+            "its log cannot be write-ahead but is {other}"
+        ))),
     })?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "secure_delete", true)?;
@@ -139,7 +141,10 @@ fn existing(path: &Path) -> Result<Connection, OpenError> {
 }
 
 fn is_new(connection: &Connection, path: &Path) -> Result<bool, OpenError> {
-    let not_ours = |reason| OpenError::NotOurs { path: path.to_owned(), reason };
+    let not_ours = |reason| OpenError::NotOurs {
+        path: path.to_owned(),
+        reason,
+    };
     let id: i32 = match connection.query_row("PRAGMA application_id", [], |row| row.get(0)) {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
             return Err(not_ours("it is no SQLite database"));
@@ -149,7 +154,9 @@ fn is_new(connection: &Connection, path: &Path) -> Result<bool, OpenError> {
     if id == APPLICATION_ID {
         return Ok(false);
     }
-    let something = connection.query_row("SELECT 1 FROM sqlite_schema", [], |_| Ok(())).optional()?;
+    let something = connection
+        .query_row("SELECT 1 FROM sqlite_schema", [], |_| Ok(()))
+        .optional()?;
     if id != 0 || something.is_some() {
         return Err(not_ours("it is another program's database"));
     }
@@ -167,5 +174,9 @@ fn check_form(connection: &Connection) -> Result<(), OpenError> {
 
 fn check_lanes(connection: &Connection, declared: u16) -> Result<(), OpenError> {
     let stored: usize = connection.query_row("SELECT json_array_length(lanes) FROM head", [], |row| row.get(0))?;
-    if stored == usize::from(declared) { Ok(()) } else { Err(OpenError::Lanes { stored, declared }) }
+    if stored == usize::from(declared) {
+        Ok(())
+    } else {
+        Err(OpenError::Lanes { stored, declared })
+    }
 }

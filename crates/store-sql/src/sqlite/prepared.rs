@@ -59,7 +59,9 @@ impl<'c> Prepared<'c> {
     }
 
     pub(super) fn collection(&mut self, name: &str) -> &mut Collection<'c> {
-        self.collections.get_mut(name).expect("the batch was checked against the schema")
+        self.collections
+            .get_mut(name)
+            .expect("the batch was checked against the schema")
     }
 }
 

@@ -23,7 +23,11 @@ pub(super) struct Readers {
 impl Readers {
     pub(super) fn new(connections: Vec<Connection>) -> Self {
         let size = u32::try_from(connections.len()).expect("the number of readers is small");
-        Self { permits: Semaphore::new(connections.len()), idle: Mutex::new(connections), size }
+        Self {
+            permits: Semaphore::new(connections.len()),
+            idle: Mutex::new(connections),
+            size,
+        }
     }
 
     /// Runs `work` on the blocking pool with a connection of its own.
@@ -31,15 +35,23 @@ impl Readers {
         self: &Arc<Self>,
         work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = self.permits.acquire().await.map_err(|_| StoreError::new("the store is closed"))?;
+        let permit = self
+            .permits
+            .acquire()
+            .await
+            .map_err(|_| StoreError::new("the store is closed"))?;
         // The loan gives the permit back: it must not be free before the connection is, or when the caller goes away.
         permit.forget();
-        let mut loan = Loan { connection: self.idle().pop(), readers: Arc::clone(self) };
+        let mut loan = Loan {
+            connection: self.idle().pop(),
+            readers: Arc::clone(self),
+        };
         let read = tokio::task::spawn_blocking(move || {
             let connection = loan.connection.as_mut().expect("there is a permit for each connection");
             work(connection)
         });
-        read.await.map_err(|error| StoreError::new(format_args!("a read did not finish: {error}")))?
+        read.await
+            .map_err(|error| StoreError::new(format_args!("a read did not finish: {error}")))?
     }
 
     /// Waits for the reads that run, and closes the connections.
@@ -118,8 +130,16 @@ fn read_section(
     let sorted_by_column = query.sort_column().is_some();
     let mut rows = select.raw_query();
     while let Some(row) = rows.next()? {
-        let sort = if sorted_by_column { Some(value(row.get_ref(3)?)?) } else { None };
-        found.push(Found { id: row.get_ref(0)?.as_str()?.into(), sort, stored: stored(row, 1)? });
+        let sort = if sorted_by_column {
+            Some(value(row.get_ref(3)?)?)
+        } else {
+            None
+        };
+        found.push(Found {
+            id: row.get_ref(0)?.as_str()?.into(),
+            sort,
+            stored: stored(row, 1)?,
+        });
     }
     Ok(())
 }
@@ -140,7 +160,10 @@ fn snapshot<T>(
 
 /// `version` and `doc`, from this column on.
 fn stored(row: &Row<'_>, first: usize) -> rusqlite::Result<Stored> {
-    Ok(Stored { version: row.get(first)?, document: row.get_ref(first + 1)?.as_str()?.into() })
+    Ok(Stored {
+        version: row.get(first)?,
+        document: row.get_ref(first + 1)?.as_str()?.into(),
+    })
 }
 
 fn value(value: ValueRef<'_>) -> rusqlite::Result<Value> {

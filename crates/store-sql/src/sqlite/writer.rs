@@ -73,7 +73,13 @@ pub(super) struct Writer<'c> {
 impl<'c> Writer<'c> {
     pub(super) fn new(connection: &'c Connection, schema: &Schema) -> Result<Self> {
         let prepared = Prepared::new(connection, schema)?;
-        Ok(Self { connection, prepared, conflicts: Vec::new(), event_id: String::new(), meta: String::new() })
+        Ok(Self {
+            connection,
+            prepared,
+            conflicts: Vec::new(),
+            event_id: String::new(),
+            meta: String::new(),
+        })
     }
 
     pub(super) fn commit(&mut self, batch: &Batch) -> Result<Committed, CommitError> {
@@ -112,7 +118,8 @@ impl<'c> Writer<'c> {
         }
 
         self.conflicts.clear();
-        self.write_parts(batch, batch_id, &mut head).map_err(|error| of_statement(&error))?;
+        self.write_parts(batch, batch_id, &mut head)
+            .map_err(|error| of_statement(&error))?;
         if self.conflicts.is_empty() {
             Ok(Outcome::Written(Committed { last: head.position }))
         } else {
@@ -147,7 +154,9 @@ impl<'c> Writer<'c> {
         if !batch.events.is_empty() {
             self.append(&batch.events, head)?;
         }
-        self.prepared.leave_batch.execute(params![&*batch.writer, batch_id, signed(head.position.0)])?;
+        self.prepared
+            .leave_batch
+            .execute(params![&*batch.writer, batch_id, signed(head.position.0)])?;
         Ok(())
     }
 
@@ -212,7 +221,9 @@ impl<'c> Writer<'c> {
             }
         }
         let lanes = serde_json::to_string(&head.lanes).expect("a list of numbers is JSON");
-        self.prepared.advance.execute(params![signed(head.position.0), head.time.as_microsecond(), lanes])?;
+        self.prepared
+            .advance
+            .execute(params![signed(head.position.0), head.time.as_microsecond(), lanes])?;
         Ok(())
     }
 

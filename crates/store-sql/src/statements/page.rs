@@ -54,7 +54,10 @@ pub(crate) struct Page<'a> {
 impl<'a> Page<'a> {
     pub(crate) fn new(query: &'a Query, section: Section) -> Self {
         let sort = query.sort_column().map(quoted);
-        let mut page = Self { text: String::with_capacity(256), parameters: Vec::new() };
+        let mut page = Self {
+            text: String::with_capacity(256),
+            parameters: Vec::new(),
+        };
         page.source(query, sort.as_deref());
         match (section, &sort) {
             (Section::Nulls, Some(sort)) => page.push(format_args!(" AND {sort} IS NULL")),
@@ -72,7 +75,10 @@ impl<'a> Page<'a> {
 
     fn source(&mut self, query: &'a Query, sort: Option<&str>) {
         let table = quoted(query.collection.name);
-        self.push(format_args!("SELECT id, version, doc, {} FROM {table}", sort.unwrap_or("NULL")));
+        self.push(format_args!(
+            "SELECT id, version, doc, {} FROM {table}",
+            sort.unwrap_or("NULL")
+        ));
         let Some(index) = query.declared_index() else {
             return self.push(format_args!(" WHERE TRUE"));
         };

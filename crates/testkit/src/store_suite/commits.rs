@@ -37,9 +37,16 @@ pub async fn a_batch_is_there_whole_when_commit_returns(factory: &dyn StoreFacto
 pub async fn a_refused_batch_can_be_committed_once_its_condition_holds(factory: &dyn StoreFactory) {
     let store = factory.open().await;
     let waiting = batch().event("a", 1).put_note("n", "{}", Expect::Version(1)).build();
-    store.commit(Arc::clone(&waiting)).await.expect_err("there is no note yet");
+    store
+        .commit(Arc::clone(&waiting))
+        .await
+        .expect_err("there is no note yet");
 
-    batch().by("other").put_note("n", "{}", Expect::Absent).commit(&store).await;
+    batch()
+        .by("other")
+        .put_note("n", "{}", Expect::Absent)
+        .commit(&store)
+        .await;
 
     // A refusal must not be remembered as the writer's latest batch.
     let committed = store.commit(waiting).await.expect("the note is there now");
@@ -50,10 +57,19 @@ pub async fn a_refused_batch_can_be_committed_once_its_condition_holds(factory: 
 pub async fn the_same_batch_again_answers_alike_and_writes_nothing(factory: &dyn StoreFactory) {
     let store = factory.open().await;
     let sent = batch().event("a", 1).put_note("n", "{}", Expect::Absent).build();
-    let first = store.commit(Arc::clone(&sent)).await.expect("nothing speaks against it");
+    let first = store
+        .commit(Arc::clone(&sent))
+        .await
+        .expect("nothing speaks against it");
     // Others go on meanwhile, and later.
     let later = noon() + SignedDuration::from_secs(1);
-    batch().by("other").at(later).event("b", 1).put_note("n", "{}", Expect::Version(1)).commit(&store).await;
+    batch()
+        .by("other")
+        .at(later)
+        .event("b", 1)
+        .put_note("n", "{}", Expect::Version(1))
+        .commit(&store)
+        .await;
     let before = everything(&store).await;
 
     for _ in 0..3 {
@@ -67,8 +83,14 @@ pub async fn each_writer_has_its_own_latest_batch(factory: &dyn StoreFactory) {
     let store = factory.open().await;
     let ours = batch().by("one").event("a", 1).build();
     let theirs = batch().by("two").event("b", 1).build();
-    let first = store.commit(Arc::clone(&ours)).await.expect("nothing speaks against it");
-    let second = store.commit(Arc::clone(&theirs)).await.expect("nothing speaks against it");
+    let first = store
+        .commit(Arc::clone(&ours))
+        .await
+        .expect("nothing speaks against it");
+    let second = store
+        .commit(Arc::clone(&theirs))
+        .await
+        .expect("nothing speaks against it");
 
     assert_eq!(store.commit(ours).await.expect("it was committed"), first);
     assert_eq!(store.commit(theirs).await.expect("it was committed"), second);
@@ -88,13 +110,22 @@ pub async fn a_batch_of_nothing_ends_at_the_head(factory: &dyn StoreFactory) {
 pub async fn a_batch_that_does_not_fit_the_schema_is_refused_for_its_content(factory: &dyn StoreFactory) {
     let store = factory.open().await;
     let before = everything(&store).await;
-    let unknown = || Key { collection: "unknown", id: "x".into() };
+    let unknown = || Key {
+        collection: "unknown",
+        id: "x".into(),
+    };
     let event = |change: fn(&mut Batch)| batch().event("a", 1).with(change);
     let put = |key: Key, columns: Vec<Value>| batch().event("a", 1).put(key, "{}", columns, Expect::Any);
     let misfits = [
         ("a put into an unknown collection", put(unknown(), Vec::new())),
-        ("a delete from an unknown collection", batch().event("a", 1).delete(unknown(), Expect::Any)),
-        ("a read of an unknown collection", batch().event("a", 1).read(unknown(), None)),
+        (
+            "a delete from an unknown collection",
+            batch().event("a", 1).delete(unknown(), Expect::Any),
+        ),
+        (
+            "a read of an unknown collection",
+            batch().event("a", 1).read(unknown(), None),
+        ),
         ("too few columns", put(thing("t"), vec![Value::Null])),
         ("too many columns", put(note("n"), vec![Value::Null])),
         ("a number in a text column", put(thing("t"), columns(1, 1, "x"))),
@@ -103,10 +134,19 @@ pub async fn a_batch_that_does_not_fit_the_schema_is_refused_for_its_content(fac
             "a lane that is not the stream's",
             event(|batch| batch.events[0].lane = Lane((batch.events[0].lane.0 + 1) % LANES)),
         ),
-        ("a time that is not the batch's", event(|batch| batch.events[0].time += SignedDuration::from_secs(1))),
+        (
+            "a time that is not the batch's",
+            event(|batch| batch.events[0].time += SignedDuration::from_secs(1)),
+        ),
         ("version 0", event(|batch| batch.events[0].version = 0)),
-        ("a document put twice", put(note("n"), Vec::new()).put_note("n", "{}", Expect::Any)),
-        ("a document put and deleted", put(note("n"), Vec::new()).delete(note("n"), Expect::Any)),
+        (
+            "a document put twice",
+            put(note("n"), Vec::new()).put_note("n", "{}", Expect::Any),
+        ),
+        (
+            "a document put and deleted",
+            put(note("n"), Vec::new()).delete(note("n"), Expect::Any),
+        ),
     ];
     for (what, misfit) in misfits {
         let refused = store.commit(misfit.build()).await;
@@ -121,7 +161,10 @@ pub async fn time_never_runs_back(factory: &dyn StoreFactory) {
     let before = everything(&store).await;
 
     let earlier = noon() - SignedDuration::from_micros(1);
-    for late in [batch().at(earlier).event("a", 2), batch().at(earlier).put_note("n", "{}", Expect::Any)] {
+    for late in [
+        batch().at(earlier).event("a", 2),
+        batch().at(earlier).put_note("n", "{}", Expect::Any),
+    ] {
         match store.commit(late.build()).await {
             Err(CommitError::Conflict(conflicts)) => assert_eq!(conflicts, [Conflict::Time(noon())]),
             other => panic!("a batch from the past: {other:?}"),
@@ -144,7 +187,11 @@ pub async fn a_dropped_commit_leaves_no_transaction_open(factory: &dyn StoreFact
     for number in 0..40_u64 {
         let writer = format!("w{number}");
         let stream = format!("s{number}");
-        let abandoned = batch().by(&writer).event(&stream, 1).put_note(&stream, "{}", Expect::Absent).build();
+        let abandoned = batch()
+            .by(&writer)
+            .event(&stream, 1)
+            .put_note(&stream, "{}", Expect::Absent)
+            .build();
         let commit = store.commit(Arc::clone(&abandoned));
         // From "never polled far" to "almost done".
         let _ = tokio::time::timeout(Duration::from_micros(number * 50), commit).await;
@@ -165,7 +212,17 @@ pub async fn a_dropped_commit_leaves_no_transaction_open(factory: &dyn StoreFact
 async fn settle(store: &Arc<dyn Store>, abandoned: &Arc<Batch>) {
     let Put { key, .. } = &abandoned.puts[0];
     let document = get(store, key.clone()).await.is_some();
-    let events = store.stream(&abandoned.events[0].stream, 1, 10).await.expect("the stream is read").len();
-    assert!(document == (events == 1) && events <= 1, "half of an abandoned batch: {document}, {events}");
-    store.commit(Arc::clone(abandoned)).await.expect("it was committed, or is now");
+    let events = store
+        .stream(&abandoned.events[0].stream, 1, 10)
+        .await
+        .expect("the stream is read")
+        .len();
+    assert!(
+        document == (events == 1) && events <= 1,
+        "half of an abandoned batch: {document}, {events}"
+    );
+    store
+        .commit(Arc::clone(abandoned))
+        .await
+        .expect("it was committed, or is now");
 }

@@ -34,9 +34,15 @@ pub async fn concurrent_committers_share_one_dense_order(factory: &dyn StoreFact
                 }
                 // Some are refused in the middle of it all, and must leave no gap.
                 let refused = batch().by(&name).event(&format!("{name}-{round}-r"), 1);
-                let refused = refused.put_note("none", "{}", Expect::Version(1)).commit_patiently(&store).await;
+                let refused = refused
+                    .put_note("none", "{}", Expect::Version(1))
+                    .commit_patiently(&store)
+                    .await;
                 assert_eq!(refused, Err(vec![Conflict::Document(note("none"))]));
-                let committed = draft.commit_patiently(&store).await.expect("nobody else writes these streams");
+                let committed = draft
+                    .commit_patiently(&store)
+                    .await
+                    .expect("nobody else writes these streams");
                 ends.push((name.clone(), round, committed.last));
             }
             ends
@@ -44,7 +50,10 @@ pub async fn concurrent_committers_share_one_dense_order(factory: &dyn StoreFact
     }
 
     let ends = writers.join_all().await.concat();
-    let tail = stores[0].tail(Position::START, usize::MAX).await.expect("the tail is read");
+    let tail = stores[0]
+        .tail(Position::START, usize::MAX)
+        .await
+        .expect("the tail is read");
     assert_eq!(tail.head.position.0, tail.events.len() as u64, "a position is missing");
     assert_whole(&tail.head, &tail.events);
     // Each answer names the end of the batch's own events, which lie together.
@@ -67,7 +76,9 @@ pub async fn of_many_claims_to_one_key_exactly_one_wins(factory: &dyn StoreFacto
         for number in 0..WRITERS {
             let (store, key) = (Arc::clone(&stores[number % 2]), key.clone());
             claims.spawn(async move {
-                let draft = batch().by(&format!("w{number}")).put_note(&key, &number.to_string(), Expect::Absent);
+                let draft = batch()
+                    .by(&format!("w{number}"))
+                    .put_note(&key, &number.to_string(), Expect::Absent);
                 draft.commit_patiently(&store).await.map(|_| number)
             });
         }
@@ -97,7 +108,9 @@ pub async fn no_update_is_lost(factory: &dyn StoreFactory) {
                 let seen = get(&store, note("count")).await.expect("the count is there");
                 let count: u64 = seen.document.parse().expect("the count is a number");
                 let next = (count + 1).to_string();
-                let draft = batch().by(&format!("w{number}")).put_note("count", &next, Expect::Version(seen.version));
+                let draft = batch()
+                    .by(&format!("w{number}"))
+                    .put_note("count", &next, Expect::Version(seen.version));
                 added += u64::from(draft.commit_patiently(&store).await.is_ok());
             }
         });
@@ -118,7 +131,11 @@ pub async fn of_two_batches_that_read_what_the_other_writes_one_is_refused(facto
             let (store, keys) = (Arc::clone(store), keys.clone());
             claims.spawn(async move {
                 let draft = batch().by(&format!("w{number}")).read(note(&keys[1 - number]), None);
-                draft.put_note(&keys[number], "{}", Expect::Absent).commit_patiently(&store).await.is_ok()
+                draft
+                    .put_note(&keys[number], "{}", Expect::Absent)
+                    .commit_patiently(&store)
+                    .await
+                    .is_ok()
             });
         }
         let won = claims.join_all().await.into_iter().filter(|won| *won).count();
@@ -131,11 +148,23 @@ pub async fn a_commit_is_seen_by_whoever_reads_after_it(factory: &dyn StoreFacto
     let stores = two_handles(factory).await;
     for version in 1..=50 {
         let writer = &stores[usize::from(version % 2 == 0)];
-        let last =
-            batch().event("s", version).put_note("n", &version.to_string(), Expect::Any).commit(writer).await.last;
+        let last = batch()
+            .event("s", version)
+            .put_note("n", &version.to_string(), Expect::Any)
+            .commit(writer)
+            .await
+            .last;
         for store in &stores {
             assert_eq!(get(store, note("n")).await.expect("it is there").version, version);
-            assert_eq!(store.tail(Position::START, 0).await.expect("the tail is read").head.position, last);
+            assert_eq!(
+                store
+                    .tail(Position::START, 0)
+                    .await
+                    .expect("the tail is read")
+                    .head
+                    .position,
+                last
+            );
         }
     }
 }

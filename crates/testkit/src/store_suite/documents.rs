@@ -8,13 +8,23 @@ use super::fixture::{NOTES, batch, columns, get, ids, note, thing};
 
 pub async fn versions_count_puts_and_start_again_after_a_delete(factory: &dyn StoreFactory) {
     let store = factory.open().await;
-    for (expect, version) in
-        [(Expect::Absent, 1), (Expect::Version(1), 2), (Expect::Any, 3), (Expect::Any, 4), (Expect::Version(4), 5)]
-    {
+    for (expect, version) in [
+        (Expect::Absent, 1),
+        (Expect::Version(1), 2),
+        (Expect::Any, 3),
+        (Expect::Any, 4),
+        (Expect::Version(4), 5),
+    ] {
         let document = format!("{{\"put\":{version}}}");
-        batch().put(thing("t"), &document, columns("o", version, "l"), expect).commit(&store).await;
+        batch()
+            .put(thing("t"), &document, columns("o", version, "l"), expect)
+            .commit(&store)
+            .await;
         let stored = get(&store, thing("t")).await.expect("it was put");
-        assert_eq!((stored.version, &*stored.document), (u64::try_from(version).expect("positive"), &*document));
+        assert_eq!(
+            (stored.version, &*stored.document),
+            (u64::try_from(version).expect("positive"), &*document)
+        );
     }
     batch().delete(thing("t"), Expect::Version(5)).commit(&store).await;
     assert_eq!(get(&store, thing("t")).await, None);
@@ -39,14 +49,20 @@ pub async fn documents_come_back_byte_for_byte(factory: &dyn StoreFactory) {
     for (number, document) in documents.iter().enumerate() {
         let id = format!("d{number}");
         let inserted = batch().put_note(&id, document, Expect::Absent);
-        inserted.put(thing(&id), document, columns("o", 1, *document), Expect::Any).commit(&store).await;
+        inserted
+            .put(thing(&id), document, columns("o", 1, *document), Expect::Any)
+            .commit(&store)
+            .await;
         for key in [note(&id), thing(&id)] {
             assert_eq!(&*get(&store, key).await.expect("it was put").document, *document);
         }
         batch().put_note(&id, document, Expect::Version(1)).commit(&store).await;
         assert_eq!(&*get(&store, note(&id)).await.expect("it was put").document, *document);
     }
-    let page = store.query(&Query::all(&NOTES, 100)).await.expect("the query is answered");
+    let page = store
+        .query(&Query::all(&NOTES, 100))
+        .await
+        .expect("the query is answered");
     let found: Vec<_> = page.iter().map(|found| &*found.stored.document).collect();
     assert_eq!(found, documents);
 }
@@ -119,7 +135,10 @@ pub async fn ids_compare_as_bytes(factory: &dyn StoreFactory) {
         assert_eq!(*stored.document, *serde_json::to_string(id).expect("text is JSON"));
     }
     assert_eq!(ids(&store, &Query::all(&NOTES, 1000)).await, expected);
-    let down = Query { descending: true, ..Query::all(&NOTES, 1000) };
+    let down = Query {
+        descending: true,
+        ..Query::all(&NOTES, 1000)
+    };
     assert!(ids(&store, &down).await.iter().eq(expected.iter().rev()));
 }
 
@@ -127,8 +146,19 @@ pub async fn a_mebibyte_of_document_comes_back(factory: &dyn StoreFactory) {
     let store = factory.open().await;
     let word = "пирог 🥧 ";
     let document = format!("\"{}\"", word.repeat((1 << 20) / word.len()));
-    batch().put(thing("big"), &document, columns("o", 1, Value::Null), Expect::Absent).commit(&store).await;
-    batch().put(thing("big"), &document, columns("o", 2, Value::Null), Expect::Version(1)).commit(&store).await;
+    batch()
+        .put(thing("big"), &document, columns("o", 1, Value::Null), Expect::Absent)
+        .commit(&store)
+        .await;
+    batch()
+        .put(
+            thing("big"),
+            &document,
+            columns("o", 2, Value::Null),
+            Expect::Version(1),
+        )
+        .commit(&store)
+        .await;
     let stored = get(&store, thing("big")).await.expect("it was put");
     assert_eq!(stored.version, 2);
     assert!(*stored.document == *document, "a long document was changed");
@@ -137,11 +167,17 @@ pub async fn a_mebibyte_of_document_comes_back(factory: &dyn StoreFactory) {
 pub async fn documents_are_given_in_the_order_of_their_keys(factory: &dyn StoreFactory) {
     let store = factory.open().await;
     let draft = batch().put_note("1", "1", Expect::Any).put_note("2", "2", Expect::Any);
-    draft.put(thing("1"), "3", columns("o", 1, "l"), Expect::Any).commit(&store).await;
+    draft
+        .put(thing("1"), "3", columns("o", 1, "l"), Expect::Any)
+        .commit(&store)
+        .await;
 
     let keys = [note("2"), thing("1"), thing("2"), note("1"), note("2")];
     let found = store.get(&keys).await.expect("the documents are read");
-    let documents: Vec<_> = found.iter().map(|stored| stored.as_ref().map(|stored| &*stored.document)).collect();
+    let documents: Vec<_> = found
+        .iter()
+        .map(|stored| stored.as_ref().map(|stored| &*stored.document))
+        .collect();
     assert_eq!(documents, [Some("2"), Some("3"), None, Some("1"), Some("2")]);
     assert_eq!(store.get(&[]).await.expect("nothing is read"), []);
 
@@ -149,5 +185,11 @@ pub async fn documents_are_given_in_the_order_of_their_keys(factory: &dyn StoreF
     let found = store.get(&many).await.expect("many keys are read");
     assert_eq!(found.iter().filter(|stored| stored.is_some()).count(), 1000);
 
-    store.get(&[Key { collection: "unknown", id: "1".into() }]).await.expect_err("there is no such collection");
+    store
+        .get(&[Key {
+            collection: "unknown",
+            id: "1".into(),
+        }])
+        .await
+        .expect_err("there is no such collection");
 }

@@ -19,21 +19,50 @@ pub static THINGS: Collection = Collection {
     name: "things",
     kind: Kind::View,
     columns: &[
-        Column { name: "owner", column_type: ColumnType::Text },
-        Column { name: "rank", column_type: ColumnType::Integer },
-        Column { name: "label", column_type: ColumnType::Text },
+        Column {
+            name: "owner",
+            column_type: ColumnType::Text,
+        },
+        Column {
+            name: "rank",
+            column_type: ColumnType::Integer,
+        },
+        Column {
+            name: "label",
+            column_type: ColumnType::Text,
+        },
     ],
     indexes: &[
-        Index { name: "by_owner", columns: &["owner"] },
-        Index { name: "by_rank", columns: &["rank"] },
-        Index { name: "by_label", columns: &["label"] },
-        Index { name: "by_owner_rank", columns: &["owner", "rank"] },
-        Index { name: "by_owner_rank_label", columns: &["owner", "rank", "label"] },
+        Index {
+            name: "by_owner",
+            columns: &["owner"],
+        },
+        Index {
+            name: "by_rank",
+            columns: &["rank"],
+        },
+        Index {
+            name: "by_label",
+            columns: &["label"],
+        },
+        Index {
+            name: "by_owner_rank",
+            columns: &["owner", "rank"],
+        },
+        Index {
+            name: "by_owner_rank_label",
+            columns: &["owner", "rank", "label"],
+        },
     ],
 };
 
 /// Documents and nothing else. The name is a reserved word in some databases.
-pub static NOTES: Collection = Collection { name: "order", kind: Kind::Record, columns: &[], indexes: &[] };
+pub static NOTES: Collection = Collection {
+    name: "order",
+    kind: Kind::Record,
+    columns: &[],
+    indexes: &[],
+};
 
 /// Lanes of the suite's journals.
 pub const LANES: u16 = 4;
@@ -41,7 +70,10 @@ pub const LANES: u16 = 4;
 /// The schema of every store in the suite.
 #[must_use]
 pub fn schema() -> Schema {
-    Schema { collections: vec![&THINGS, &NOTES], lanes: LANES }
+    Schema {
+        collections: vec![&THINGS, &NOTES],
+        lanes: LANES,
+    }
 }
 
 /// The time of batches that do not name another.
@@ -58,12 +90,18 @@ fn unique() -> u128 {
 
 /// The key of a [`THINGS`] document.
 pub fn thing(id: &str) -> Key {
-    Key { collection: THINGS.name, id: id.into() }
+    Key {
+        collection: THINGS.name,
+        id: id.into(),
+    }
 }
 
 /// The key of a [`NOTES`] document.
 pub fn note(id: &str) -> Key {
-    Key { collection: NOTES.name, id: id.into() }
+    Key {
+        collection: NOTES.name,
+        id: id.into(),
+    }
 }
 
 /// The values of a thing's columns.
@@ -148,7 +186,12 @@ impl Draft {
     /// A document.
     #[must_use]
     pub fn put(mut self, key: Key, document: &str, columns: Vec<Value>, expect: Expect) -> Self {
-        self.0.puts.push(Put { key, document: document.into(), columns, expect });
+        self.0.puts.push(Put {
+            key,
+            document: document.into(),
+            columns,
+            expect,
+        });
         self
     }
 
@@ -181,7 +224,10 @@ impl Draft {
 
     /// Commits it, which must succeed.
     pub async fn commit(self, store: &Arc<dyn Store>) -> Committed {
-        store.commit(self.build()).await.expect("nothing speaks against the batch")
+        store
+            .commit(self.build())
+            .await
+            .expect("nothing speaks against the batch")
     }
 
     /// Commits it as a writer would while others write too: what the store could not take just now is sent again.
@@ -208,7 +254,13 @@ pub fn raw(json: &str) -> Box<RawValue> {
 /// Metadata of an event that nothing caused.
 #[must_use]
 pub fn meta() -> Meta {
-    Meta { schema: 1, actor: "system".into(), correlation: "req-1".into(), causation: None, trace: None }
+    Meta {
+        schema: 1,
+        actor: "system".into(),
+        correlation: "req-1".into(),
+        causation: None,
+        trace: None,
+    }
 }
 
 /// Everything that a store can be asked for, in a form that can be compared.
@@ -224,11 +276,26 @@ pub struct Everything {
 
 /// Reads the whole store.
 pub async fn everything(store: &Arc<dyn Store>) -> Everything {
-    let tail = store.tail(Position::START, usize::MAX).await.expect("the journal is read");
-    let mut documents = store.query(&Query::all(&THINGS, usize::MAX)).await.expect("the things are read");
-    documents.extend(store.query(&Query::all(&NOTES, usize::MAX)).await.expect("the notes are read"));
+    let tail = store
+        .tail(Position::START, usize::MAX)
+        .await
+        .expect("the journal is read");
+    let mut documents = store
+        .query(&Query::all(&THINGS, usize::MAX))
+        .await
+        .expect("the things are read");
+    documents.extend(
+        store
+            .query(&Query::all(&NOTES, usize::MAX))
+            .await
+            .expect("the notes are read"),
+    );
     let json = |event: &Recorded| serde_json::to_string(event).expect("an event is JSON");
-    Everything { head: tail.head, events: tail.events.iter().map(json).collect(), documents }
+    Everything {
+        head: tail.head,
+        events: tail.events.iter().map(json).collect(),
+        documents,
+    }
 }
 
 /// One document.

@@ -27,7 +27,11 @@ pub fn assert_whole(head: &Head, events: &[Recorded]) {
         lanes[event.lane.index()] = position;
         let version = versions.entry(event.stream.clone()).or_insert(0);
         *version += 1;
-        assert_eq!(event.version, *version, "the versions of {} are out of order", event.stream);
+        assert_eq!(
+            event.version, *version,
+            "the versions of {} are out of order",
+            event.stream
+        );
         assert!(event.time >= time, "time runs back at position {position}");
         time = event.time;
     }
@@ -43,7 +47,12 @@ pub async fn an_empty_store_has_a_head(factory: &dyn StoreFactory) {
     let tail = store.tail(Position::START, 10).await.expect("the tail is read");
     assert_eq!(tail.events.len(), 0);
     let lanes = vec![Position::START; usize::from(LANES)];
-    let expected = Head { epoch: tail.head.epoch, position: Position::START, lanes, time: Timestamp::UNIX_EPOCH };
+    let expected = Head {
+        epoch: tail.head.epoch,
+        position: Position::START,
+        lanes,
+        time: Timestamp::UNIX_EPOCH,
+    };
     assert_eq!(tail.head, expected);
     assert!(!tail.head.epoch.0.is_nil(), "an epoch is a name of its own");
 }
@@ -68,7 +77,10 @@ pub async fn a_refused_batch_gives_its_positions_back(factory: &dyn StoreFactory
     let store = factory.open().await;
     batch().event("a", 1).commit(&store).await;
     for _ in 0..3 {
-        let refused = batch().event("a", 2).event("b", 1).put_note("none", "{}", Expect::Version(1));
+        let refused = batch()
+            .event("a", 2)
+            .event("b", 1)
+            .put_note("none", "{}", Expect::Version(1));
         store.commit(refused.build()).await.expect_err("there is no such note");
     }
     assert_eq!(batch().event("a", 2).commit(&store).await.last, Position(2));
@@ -90,7 +102,10 @@ pub async fn each_event_names_its_predecessor_in_its_lane(factory: &dyn StoreFac
     let tail = store.tail(Position::START, 1000).await.expect("the tail is read");
     assert_eq!(tail.events.len(), 100);
     assert_whole(&tail.head, &tail.events);
-    assert!(tail.head.lanes.iter().all(|&last| last > Position::START), "every lane was used");
+    assert!(
+        tail.head.lanes.iter().all(|&last| last > Position::START),
+        "every lane was used"
+    );
 }
 
 pub async fn events_come_back_as_they_were_committed(factory: &dyn StoreFactory) {
@@ -115,7 +130,10 @@ pub async fn events_come_back_as_they_were_committed(factory: &dyn StoreFactory)
             batch.events[2].event_type = Cow::Owned("order.placed".into());
         })
         .build();
-    store.commit(Arc::clone(&sent)).await.expect("nothing speaks against it");
+    store
+        .commit(Arc::clone(&sent))
+        .await
+        .expect("nothing speaks against it");
 
     let tail = store.tail(Position::START, 1000).await.expect("the tail is read");
     assert_eq!(tail.events.len(), sent.events.len());
@@ -137,8 +155,15 @@ pub async fn events_come_back_as_they_were_committed(factory: &dyn StoreFactory)
 pub async fn the_largest_event_is_kept(factory: &dyn StoreFactory) {
     let store = factory.open().await;
     let data = format!("\"{}\"", "x".repeat(EVENT_BYTES_MAX - 2));
-    batch().event_with("big", 1, &data).event_with("big", 2, &data).commit(&store).await;
-    let stream = store.stream(&StreamId::new("big"), 1, 10).await.expect("the stream is read");
+    batch()
+        .event_with("big", 1, &data)
+        .event_with("big", 2, &data)
+        .commit(&store)
+        .await;
+    let stream = store
+        .stream(&StreamId::new("big"), 1, 10)
+        .await
+        .expect("the stream is read");
     assert!(stream.len() == 2 && stream.iter().all(|event| event.data.get() == raw(&data).get()));
 }
 
@@ -146,7 +171,10 @@ pub async fn a_stream_is_read_from_a_version_up_to_a_limit(factory: &dyn StoreFa
     let store = factory.open().await;
     for round in 0..5 {
         let other = format!("other{round}");
-        let draft = batch().event("s", round * 2 + 1).event(&other, 1).event("s", round * 2 + 2);
+        let draft = batch()
+            .event("s", round * 2 + 1)
+            .event(&other, 1)
+            .event("s", round * 2 + 2);
         draft.commit(&store).await;
     }
     let cases: [(u64, usize, &[u64]); 8] = [
@@ -160,19 +188,29 @@ pub async fn a_stream_is_read_from_a_version_up_to_a_limit(factory: &dyn StoreFa
         (1, 0, &[]),
     ];
     for (from, limit, expected) in cases {
-        let events = store.stream(&StreamId::new("s"), from, limit).await.expect("the stream is read");
+        let events = store
+            .stream(&StreamId::new("s"), from, limit)
+            .await
+            .expect("the stream is read");
         let versions: Vec<_> = events.iter().map(|event| event.version).collect();
         assert_eq!(versions, expected, "from {from}, at most {limit}");
         assert!(events.is_sorted_by_key(|event| event.position));
     }
-    let unknown = store.stream(&StreamId::new("unknown"), 1, 10).await.expect("the stream is read");
+    let unknown = store
+        .stream(&StreamId::new("unknown"), 1, 10)
+        .await
+        .expect("the stream is read");
     assert!(unknown.is_empty());
 }
 
 pub async fn the_tail_is_read_in_pieces(factory: &dyn StoreFactory) {
     let store = factory.open().await;
     for number in 0..10 {
-        batch().event(&format!("a{number}"), 1).event(&format!("b{number}"), 1).commit(&store).await;
+        batch()
+            .event(&format!("a{number}"), 1)
+            .event(&format!("b{number}"), 1)
+            .commit(&store)
+            .await;
     }
     let mut events = Vec::new();
     let mut after = Position::START;

@@ -98,7 +98,12 @@ pub fn answer(things: &[Thing], query: &Query) -> Vec<String> {
     let mut found: Vec<&Thing> = things
         .iter()
         .filter(|thing| columns.first().is_none_or(|first| value(thing, first) != Value::Null))
-        .filter(|thing| columns.iter().zip(&query.equals).all(|(name, wanted)| value(thing, name) == *wanted))
+        .filter(|thing| {
+            columns
+                .iter()
+                .zip(&query.equals)
+                .all(|(name, wanted)| value(thing, name) == *wanted)
+        })
         .filter(|thing| query.filters.iter().all(|(name, wanted)| value(thing, name) == *wanted))
         .filter(|thing| within(&query.range, &sort(thing)))
         .filter(|thing| match &query.contains {

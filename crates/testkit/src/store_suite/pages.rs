@@ -52,7 +52,15 @@ pub async fn pages_are_stable_beside_a_writer(factory: &dyn StoreFactory) {
     ] {
         for descending in [false, true] {
             for limit in [1, 7, 30] {
-                let mut found = walk_beside(&store, &Query { limit, descending, ..query.clone() }).await;
+                let mut found = walk_beside(
+                    &store,
+                    &Query {
+                        limit,
+                        descending,
+                        ..query.clone()
+                    },
+                )
+                .await;
                 if descending {
                     found.reverse();
                 }
@@ -70,7 +78,11 @@ async fn walk_beside(store: &Arc<dyn Store>, query: &Query) -> Vec<String> {
     let mut found = Vec::new();
     loop {
         let page = store.query(&query).await.expect("the query is answered");
-        found.extend(page.iter().map(|found| found.id.to_string()).filter(|id| !id.contains('x')));
+        found.extend(
+            page.iter()
+                .map(|found| found.id.to_string())
+                .filter(|id| !id.contains('x')),
+        );
         let Some(last) = page.last() else { return found };
         query.after = Some((last.sort.clone(), Arc::clone(&last.id)));
     }
@@ -106,9 +118,22 @@ pub async fn a_cursor_outlives_the_document_it_names(factory: &dyn StoreFactory)
     let page = store.query(&query).await.expect("the query is answered");
     let last = page.last().expect("there are two");
     assert_eq!((&*last.id, &last.sort), ("b", &Some(Value::Integer(1))));
-    let next = Query { after: Some((last.sort.clone(), Arc::clone(&last.id))), ..query };
+    let next = Query {
+        after: Some((last.sort.clone(), Arc::clone(&last.id))),
+        ..query
+    };
 
     batch().delete(thing("b"), Expect::Version(1)).commit(&store).await;
     assert_eq!(ids(&store, &next).await, ["c", "d"]);
-    assert_eq!(ids(&store, &Query { descending: true, ..next }).await, ["a"]);
+    assert_eq!(
+        ids(
+            &store,
+            &Query {
+                descending: true,
+                ..next
+            }
+        )
+        .await,
+        ["a"]
+    );
 }

@@ -24,18 +24,29 @@ fn write(stores: &[Arc<dyn Store>; 2]) -> (JoinSet<()>, Arc<AtomicUsize>) {
         let (store, writing) = (Arc::clone(store), Arc::clone(&writing));
         writers.spawn(async move {
             let name = format!("w{number}");
-            let (rounds, size) = if number < 2 { (SLOW_ROUNDS, SLOW_EVENTS) } else { (FAST_ROUNDS, 1) };
+            let (rounds, size) = if number < 2 {
+                (SLOW_ROUNDS, SLOW_EVENTS)
+            } else {
+                (FAST_ROUNDS, 1)
+            };
             for round in 0..rounds {
                 let mut draft = batch().by(&name);
                 for event in 1..=size {
                     // Several aggregates each, so that the writers share the lanes.
                     let stream = format!("{name}-{}", event % 3);
-                    let version = if size == 1 { round + 1 } else { round * size / 3 + event.div_ceil(3) };
+                    let version = if size == 1 {
+                        round + 1
+                    } else {
+                        round * size / 3 + event.div_ceil(3)
+                    };
                     draft = draft.event(&stream, version);
                 }
                 let counted = ((round + 1) * size).to_string();
                 draft = draft.put_note(&name, &counted, Expect::Any);
-                draft.commit_patiently(&store).await.expect("nobody else writes these streams");
+                draft
+                    .commit_patiently(&store)
+                    .await
+                    .expect("nobody else writes these streams");
             }
             writing.fetch_sub(1, Ordering::SeqCst);
         });
@@ -53,8 +64,14 @@ pub async fn a_tailer_beside_slow_and_fast_writers_skips_nothing(factory: &dyn S
     loop {
         let done = writing.load(Ordering::SeqCst) == 0;
         let after = events.last().map_or(Position::START, |event| event.position);
-        let tail = tailer.tail(after, pieces.next().expect("a cycle has no end")).await.expect("the tail is read");
-        assert!(tail.head.position >= tail.events.last().map_or(after, |event| event.position), "a head that lags");
+        let tail = tailer
+            .tail(after, pieces.next().expect("a cycle has no end"))
+            .await
+            .expect("the tail is read");
+        assert!(
+            tail.head.position >= tail.events.last().map_or(after, |event| event.position),
+            "a head that lags"
+        );
         if tail.events.is_empty() && done {
             break;
         }
@@ -81,9 +98,16 @@ pub async fn an_event_that_is_seen_has_its_documents(factory: &dyn StoreFactory)
         let Some(last) = tail.events.last() else { continue };
         seen = last.position;
         // The note counts the writer's events with the commit that wrote them.
-        let writer = last.stream.as_str().split('-').next().expect("a split has a first part");
+        let writer = last
+            .stream
+            .as_str()
+            .split('-')
+            .next()
+            .expect("a split has a first part");
         let stored = reader.get(&[note(writer)]).await.expect("the note is read");
-        let stored = stored[0].as_ref().expect("an event is seen, and the note of its commit is not");
+        let stored = stored[0]
+            .as_ref()
+            .expect("an event is seen, and the note of its commit is not");
         let counted: u64 = stored.document.parse().expect("the note is a number");
         let mut written = 0;
         for part in 0..3 {
@@ -91,7 +115,10 @@ pub async fn an_event_that_is_seen_has_its_documents(factory: &dyn StoreFactory)
             let events = reader.stream(&stream, 1, usize::MAX).await.expect("the stream is read");
             written += events.iter().filter(|event| event.position <= seen).count() as u64;
         }
-        assert!(counted >= written, "{written} events of {writer} are seen, and its note counts {counted}");
+        assert!(
+            counted >= written,
+            "{written} events of {writer} are seen, and its note counts {counted}"
+        );
     }
     writers.join_all().await;
 }

@@ -58,6 +58,8 @@ fn read_password() -> Result<String> {
         bail!("give the password with --password, in TRADEWIND_ADMIN_PASSWORD, or on the standard input");
     }
     let mut line = String::new();
-    std::io::stdin().read_line(&mut line).context("cannot read the password")?;
+    std::io::stdin()
+        .read_line(&mut line)
+        .context("cannot read the password")?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }

@@ -34,10 +34,19 @@ impl System {
         if let Some(token) = &self.token {
             return Ok(client.with_token(token));
         }
-        let (email, password) = config.admin_email.as_ref().zip(config.admin_password.as_ref()).ok_or_else(|| {
-            anyhow!("give an admin's --token, or set TRADEWIND_ADMIN_EMAIL and TRADEWIND_ADMIN_PASSWORD to sign in with")
-        })?;
-        client.signed_in(email.as_str(), password.reveal()).await.context("cannot sign in as the admin")
+        let (email, password) = config
+            .admin_email
+            .as_ref()
+            .zip(config.admin_password.as_ref())
+            .ok_or_else(|| {
+                anyhow!(
+                    "give an admin's --token, or set TRADEWIND_ADMIN_EMAIL and TRADEWIND_ADMIN_PASSWORD to sign in with"
+                )
+            })?;
+        client
+            .signed_in(email.as_str(), password.reveal())
+            .await
+            .context("cannot sign in as the admin")
     }
 }
 
@@ -65,11 +74,20 @@ pub enum Events {
 
 /// Prints events as they happen. A broken connection is taken up again where it broke.
 pub async fn events(config: &Config, command: Events) -> Result<()> {
-    let Events::Tail { system, event_type, subject, after, json } = command;
+    let Events::Tail {
+        system,
+        event_type,
+        subject,
+        after,
+        json,
+    } = command;
     let parameters = [("type", event_type), ("subject", subject)];
-    let given = parameters.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
-    let query: Vec<String> =
-        given.map(|(name, value)| format!("{name}={}", crate::replay::percent_encoded(&value))).collect();
+    let given = parameters
+        .into_iter()
+        .filter_map(|(name, value)| value.map(|value| (name, value)));
+    let query: Vec<String> = given
+        .map(|(name, value)| format!("{name}={}", crate::replay::percent_encoded(&value)))
+        .collect();
     let path = format!("/api/events/stream?{}", query.join("&"));
     let mut last = after.map(|position| position.to_string());
     let mut client = system.client(config).await?;
@@ -170,11 +188,17 @@ pub async fn dead_letters(config: &Config, command: DeadLetters) -> Result<()> {
         }
         DeadLetters::Retry { system, id } => {
             let client = system.client(config).await?;
-            client.post::<Value>(&format!("/api/dead-letters/{id}/retry"), &serde_json::json!({}), None).await?;
+            client
+                .post::<Value>(&format!("/api/dead-letters/{id}/retry"), &serde_json::json!({}), None)
+                .await?;
             println!("{id} was handled");
         }
         DeadLetters::Discard { system, id } => {
-            system.client(config).await?.delete(&format!("/api/dead-letters/{id}")).await?;
+            system
+                .client(config)
+                .await?
+                .delete(&format!("/api/dead-letters/{id}"))
+                .await?;
             println!("{id} was discarded");
         }
     }
@@ -186,7 +210,9 @@ async fn all(client: &Client, service: Option<Service>) -> Result<Vec<DeadLetter
     let mut cursor = String::new();
     loop {
         let service = service.map(|service| format!("&service={service}")).unwrap_or_default();
-        let page: Page<DeadLetter> = client.get(&format!("/api/dead-letters?limit=200{service}{cursor}")).await?;
+        let page: Page<DeadLetter> = client
+            .get(&format!("/api/dead-letters?limit=200{service}{cursor}"))
+            .await?;
         letters.extend(page.data);
         match page.next_cursor {
             Some(next) => cursor = format!("&cursor={}", next.as_str()),
@@ -201,12 +227,22 @@ fn print_letters(letters: &[DeadLetter]) {
         return;
     }
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["ID", "CONSUMER", "EVENT", "STREAM", "CAUSE"]);
     for letter in letters {
-        let cause = letter.behind.map_or_else(|| letter.cause.clone(), |first| format!("waits behind {first}"));
+        let cause = letter
+            .behind
+            .map_or_else(|| letter.cause.clone(), |first| format!("waits behind {first}"));
         let consumer = format!("{}.{}", letter.service, letter.consumer);
-        table.add_row([letter.id.to_string(), consumer, letter.event_type.clone(), letter.subject.clone(), cause]);
+        table.add_row([
+            letter.id.to_string(),
+            consumer,
+            letter.event_type.clone(),
+            letter.subject.clone(),
+            cause,
+        ]);
     }
     println!("{table}");
 }

@@ -28,7 +28,9 @@ pub fn run(config: &Config, command: &Command) -> Result<()> {
         Command::Print { json: true } => println!("{}", serde_json::to_string_pretty(&config.shown)?),
         Command::Print { json: false } => {
             let mut table = Table::new();
-            table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+            table
+                .load_preset(presets::NOTHING)
+                .set_content_arrangement(ContentArrangement::Dynamic);
             table.set_header(["SETTING", "VALUE", "FROM", "MEANING"]);
             for setting in &config.shown {
                 table.add_row([setting.name, &setting.value, &setting.from, &setting.meaning]);

@@ -27,7 +27,12 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
         let head = store.tail(Position::START, 0).await?.head;
         store.close().await;
         if !options.json {
-            println!("{:<14} {:>10} events   {}", described.service.as_str(), head.position, data.store(described.service).display());
+            println!(
+                "{:<14} {:>10} events   {}",
+                described.service.as_str(),
+                head.position,
+                data.store(described.service).display()
+            );
         }
         migrated.push(serde_json::json!({"service": described.service, "events": head.position}));
     }

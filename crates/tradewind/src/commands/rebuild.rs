@@ -31,7 +31,10 @@ pub struct Options {
 pub async fn run(config: &Config, options: &Options) -> Result<()> {
     let data = DataDirectory::lock(&config.data)?;
     let mut rebuilt = Vec::new();
-    for described in SERVICES.iter().filter(|it| options.service.is_none_or(|service| service == it.service)) {
+    for described in SERVICES
+        .iter()
+        .filter(|it| options.service.is_none_or(|service| service == it.service))
+    {
         let events = rebuild_one(&data, described, options.json).await?;
         rebuilt.push(serde_json::json!({"service": described.service, "events": events}));
     }
@@ -44,20 +47,35 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
 async fn rebuild_one(data: &DataDirectory, described: &Described, quiet: bool) -> Result<u64> {
     let (clock, ids) = (SystemClock::new(), Ids::from_entropy());
     let now = clock.now();
-    let views = described.collections.iter().filter(|collection| collection.kind == Kind::View);
-    let mut options =
-        SqliteOptions::new(data.store(described.service), schema(described.collections), ids.uuid(now), now);
+    let views = described
+        .collections
+        .iter()
+        .filter(|collection| collection.kind == Kind::View);
+    let mut options = SqliteOptions::new(
+        data.store(described.service),
+        schema(described.collections),
+        ids.uuid(now),
+        now,
+    );
     options.rebuild = views.map(|collection| collection.name).collect();
     let sqlite = Arc::new(SqliteStore::open(options)?);
     let store: Arc<dyn Store> = Arc::clone(&sqlite) as _;
-    let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
-    bar.set_style(ProgressStyle::with_template("{prefix:<14} {wide_bar} {pos}/{len} events {eta}")?);
+    let bar = if quiet {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new(0)
+    };
+    bar.set_style(ProgressStyle::with_template(
+        "{prefix:<14} {wide_bar} {pos}/{len} events {eta}",
+    )?);
     bar.set_prefix(described.service.as_str());
     let folded = rebuild(&store, described.collections, described.fold, &ids, |position, last| {
         bar.set_length(last.0);
         bar.set_position(position.0);
     });
-    let events = folded.await.with_context(|| format!("the views of {} are incomplete", described.service))?;
+    let events = folded
+        .await
+        .with_context(|| format!("the views of {} are incomplete", described.service))?;
     sqlite.finish_rebuild().await?;
     sqlite.close().await;
     bar.finish_and_clear();

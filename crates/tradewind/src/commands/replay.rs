@@ -54,9 +54,13 @@ pub async fn run(config: &Config, options: &Options) -> Result<ExitCode> {
     let rejects = write_rejects(options, &plan.rejected)?;
     let report = match &options.against {
         Some(url) => {
-            let (email, password) = config.admin_email.as_ref().zip(config.admin_password.as_ref()).ok_or_else(|| {
-                anyhow!("--against signs in as the admin: set TRADEWIND_ADMIN_EMAIL and TRADEWIND_ADMIN_PASSWORD")
-            })?;
+            let (email, password) = config
+                .admin_email
+                .as_ref()
+                .zip(config.admin_password.as_ref())
+                .ok_or_else(|| {
+                    anyhow!("--against signs in as the admin: set TRADEWIND_ADMIN_EMAIL and TRADEWIND_ADMIN_PASSWORD")
+                })?;
             let run = format!("~{:08x}", random());
             let player = Player::new(url, email.as_str(), password.reveal(), options.currency, run).await?;
             play(&player, &plan, options).await?
@@ -67,10 +71,16 @@ pub async fn run(config: &Config, options: &Options) -> Result<ExitCode> {
         true => println!("{}", serde_json::to_string_pretty(&report)?),
         false => {
             report.print();
-            rejects.iter().for_each(|path| println!("Rows that could not be played are in {}.", path.display()));
+            rejects
+                .iter()
+                .for_each(|path| println!("Rows that could not be played are in {}.", path.display()));
         }
     }
-    Ok(if report.exact { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.exact {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn play_on_own_server(plan: &Plan, options: &Options) -> Result<Report> {
@@ -92,8 +102,14 @@ async fn play_on_own_server(plan: &Plan, options: &Options) -> Result<Report> {
 
 async fn play(player: &Player, plan: &Plan, options: &Options) -> Result<Report> {
     let bar = |name: &'static str, length: usize| -> Result<ProgressBar> {
-        let bar = if options.json { ProgressBar::hidden() } else { ProgressBar::new(length as u64) };
-        bar.set_style(ProgressStyle::with_template("{prefix:<10} {wide_bar} {pos}/{len} {eta}")?);
+        let bar = if options.json {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::new(length as u64)
+        };
+        bar.set_style(ProgressStyle::with_template(
+            "{prefix:<10} {wide_bar} {pos}/{len} {eta}",
+        )?);
         bar.set_prefix(name);
         Ok(bar)
     };
@@ -114,10 +130,18 @@ fn write_rejects(options: &Options, rejected: &[Rejected]) -> Result<Option<Path
     if rejected.is_empty() {
         return Ok(None);
     }
-    let name = options.file.as_deref().and_then(Path::file_stem).map_or("sample".into(), |stem| stem.to_string_lossy());
-    let path = options.rejects.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.rejects.csv")));
+    let name = options
+        .file
+        .as_deref()
+        .and_then(Path::file_stem)
+        .map_or("sample".into(), |stem| stem.to_string_lossy());
+    let path = options
+        .rejects
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(format!("{name}.rejects.csv")));
     let writer = csv::Writer::from_path(&path);
-    let mut writer = writer.with_context(|| format!("cannot write {}; choose another with --rejects", path.display()))?;
+    let mut writer =
+        writer.with_context(|| format!("cannot write {}; choose another with --rejects", path.display()))?;
     writer.write_record(crate::replay::COLUMNS.iter().chain(&["Line", "Reason"]))?;
     for Rejected { row, reason } in rejected {
         let line = row.line.to_string();

@@ -39,6 +39,7 @@ pub async fn run(config: &Config, services: &[String]) -> Result<()> {
     wait_for_signal().await?;
     println!("Tradewind finishes what was accepted");
     stop.cancel();
+    system.close_streams();
     serving.await?;
     system.stop().await;
     Ok(())
@@ -74,12 +75,19 @@ impl OwnServer {
         first_admin::ensure(&system.users, config, &data).await?;
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server::serve(listener, system.door.clone(), stop.clone()));
-        Ok(Self { url, system, stop, serving, _data: data })
+        Ok(Self {
+            url,
+            system,
+            stop,
+            serving,
+            _data: data,
+        })
     }
 
     /// Finishes what was accepted, and ends.
     pub async fn stop(self) -> Result<()> {
         self.stop.cancel();
+        self.system.close_streams();
         self.serving.await?;
         self.system.stop().await;
         // Requests that went to the background settle before the directory is let go.

@@ -28,11 +28,20 @@ macro_rules! from_str {
     )+};
 }
 
-from_str!(PathBuf, String, super::LogFormat, gateway::config::Rate, gateway::config::Network, Span, Email);
+from_str!(
+    PathBuf,
+    String,
+    super::LogFormat,
+    gateway::config::Rate,
+    gateway::config::Network,
+    Span,
+    Email
+);
 
 impl Setting for SocketAddr {
     fn parse(text: &str) -> Result<Self> {
-        text.parse().map_err(|_| anyhow!("must be an address with a port, such as 127.0.0.1:3000"))
+        text.parse()
+            .map_err(|_| anyhow!("must be an address with a port, such as 127.0.0.1:3000"))
     }
 }
 
@@ -41,7 +50,11 @@ impl<T: Setting> Setting for Option<T> {
     const SECRET: bool = T::SECRET;
 
     fn parse(text: &str) -> Result<Self> {
-        if text.is_empty() { Ok(None) } else { T::parse(text).map(Some) }
+        if text.is_empty() {
+            Ok(None)
+        } else {
+            T::parse(text).map(Some)
+        }
     }
 }
 

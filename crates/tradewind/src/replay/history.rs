@@ -5,8 +5,16 @@ use std::io::Read;
 use anyhow::{Context as _, Result, bail};
 
 /// The columns, by name; their order does not matter, and others are ignored.
-pub const COLUMNS: [&str; 8] =
-    ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"];
+pub const COLUMNS: [&str; 8] = [
+    "InvoiceNo",
+    "StockCode",
+    "Description",
+    "Quantity",
+    "InvoiceDate",
+    "UnitPrice",
+    "CustomerID",
+    "Country",
+];
 
 /// A row as it stands in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +61,10 @@ impl Row {
 pub fn read(file: impl Read) -> Result<Vec<Row>> {
     let mut reader = csv::Reader::from_reader(file);
     let header = reader.byte_headers().context("the file has no header")?.clone();
-    let header: Vec<String> =
-        header.iter().map(|name| text(name).trim_start_matches('\u{feff}').trim().to_owned()).collect();
+    let header: Vec<String> = header
+        .iter()
+        .map(|name| text(name).trim_start_matches('\u{feff}').trim().to_owned())
+        .collect();
     let mut places = [0; 8];
     for (place, column) in places.iter_mut().zip(COLUMNS) {
         match header.iter().position(|name| name == column) {
@@ -66,7 +76,10 @@ pub fn read(file: impl Read) -> Result<Vec<Row>> {
     for record in reader.byte_records() {
         let record = record.context("the file cannot be read as CSV")?;
         let line = record.position().map_or(0, csv::Position::line);
-        rows.push(Row { line, fields: places.map(|place| text(record.get(place).unwrap_or_default())) });
+        rows.push(Row {
+            line,
+            fields: places.map(|place| text(record.get(place).unwrap_or_default())),
+        });
     }
     Ok(rows)
 }
@@ -88,8 +101,14 @@ mod tests {
         let file = b"\xef\xbb\xbfCountry,InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID\n\
             France,1,A,\"CAF\xc9, LARGE\",2,12/1/2010 8:26,1.5,7\n";
         let rows = read(&file[..]).unwrap();
-        assert_eq!((rows[0].line, rows[0].invoice(), rows[0].description()), (2, "1", "CAFÉ, LARGE"));
-        assert_eq!((rows[0].quantity(), rows[0].unit_price(), rows[0].customer()), ("2", "1.5", "7"));
+        assert_eq!(
+            (rows[0].line, rows[0].invoice(), rows[0].description()),
+            (2, "1", "CAFÉ, LARGE")
+        );
+        assert_eq!(
+            (rows[0].quantity(), rows[0].unit_price(), rows[0].customer()),
+            ("2", "1.5", "7")
+        );
     }
 
     #[test]

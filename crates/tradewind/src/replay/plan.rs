@@ -68,7 +68,10 @@ impl Return {
 impl Invoice {
     /// What it costs, in minor units.
     pub fn total(&self) -> i64 {
-        self.lines.iter().map(|(article, quantity)| article.price * quantity).sum()
+        self.lines
+            .iter()
+            .map(|(article, quantity)| article.price * quantity)
+            .sum()
     }
 
     /// What is given back of it, in minor units.
@@ -77,8 +80,18 @@ impl Invoice {
     }
 
     fn still_has(&self, article: &Article) -> i64 {
-        let ordered: i64 = self.lines.iter().filter(|(it, _)| it == article).map(|(_, quantity)| quantity).sum();
-        let returned: i64 = self.returns.iter().filter(|it| it.article == *article).map(|it| it.quantity).sum();
+        let ordered: i64 = self
+            .lines
+            .iter()
+            .filter(|(it, _)| it == article)
+            .map(|(_, quantity)| quantity)
+            .sum();
+        let returned: i64 = self
+            .returns
+            .iter()
+            .filter(|it| it.article == *article)
+            .map(|it| it.quantity)
+            .sum();
         ordered - returned
     }
 }
@@ -114,7 +127,10 @@ struct Sound {
 impl Plan {
     /// Plans all rows, in order.
     pub fn new(rows: Vec<Row>, currency: Currency) -> Self {
-        let mut plan = Self { rows: rows.len(), ..Self::default() };
+        let mut plan = Self {
+            rows: rows.len(),
+            ..Self::default()
+        };
         // The open order of each invoice number, and the orders of each customer, as places in `invoices`.
         let mut open: HashMap<String, usize> = HashMap::new();
         let mut by_customer: HashMap<String, Vec<usize>> = HashMap::new();
@@ -147,7 +163,13 @@ impl Plan {
             let index = self.invoices.len();
             let number = row.invoice().to_owned();
             let (lines, returns) = (Vec::new(), Vec::new());
-            self.invoices.push(Invoice { place: index, number, customer: customer.clone(), lines, returns });
+            self.invoices.push(Invoice {
+                place: index,
+                number,
+                customer: customer.clone(),
+                lines,
+                returns,
+            });
             by_customer.entry(customer).or_default().push(index);
             open.insert(row.invoice().to_owned(), index);
             index
@@ -172,11 +194,21 @@ impl Plan {
             return Err("a positive quantity on a cancellation");
         }
         let earlier = by_customer.get(&customer(row)).map_or(&[][..], Vec::as_slice);
-        let latest = earlier.iter().rev().find(|index| self.invoices[**index].still_has(&article) >= -quantity);
+        let latest = earlier
+            .iter()
+            .rev()
+            .find(|index| self.invoices[**index].still_has(&article) >= -quantity);
         let index = *latest.ok_or("a cancellation that matches no earlier invoice of the customer")?;
-        let product = self.products.get_mut(&article).expect("what an invoice has is a product");
+        let product = self
+            .products
+            .get_mut(&article)
+            .expect("what an invoice has is a product");
         product.returned -= quantity;
-        self.invoices[index].returns.push(Return { line: row.line, article, quantity: -quantity });
+        self.invoices[index].returns.push(Return {
+            line: row.line,
+            article,
+            quantity: -quantity,
+        });
         Ok(())
     }
 
@@ -192,14 +224,21 @@ impl Plan {
 
 fn customer(row: &Row) -> String {
     let customer = row.customer().trim_end_matches(".0");
-    if customer.is_empty() { GUEST.to_owned() } else { customer.to_owned() }
+    if customer.is_empty() {
+        GUEST.to_owned()
+    } else {
+        customer.to_owned()
+    }
 }
 
 fn sound(row: &Row, currency: Currency) -> Result<Sound, &'static str> {
     if row.invoice().is_empty() || row.stock_code().is_empty() {
         return Err("no invoice number or no stock code");
     }
-    let quantity: i64 = row.quantity().parse().map_err(|_| "a quantity that is no whole number")?;
+    let quantity: i64 = row
+        .quantity()
+        .parse()
+        .map_err(|_| "a quantity that is no whole number")?;
     if quantity == 0 || quantity.abs() > QUANTITY_MAX {
         return Err("a quantity of zero, or above a million");
     }
@@ -207,7 +246,13 @@ fn sound(row: &Row, currency: Currency) -> Result<Sound, &'static str> {
     if price.amount() <= 0 {
         return Err("a price that is not above zero");
     }
-    Ok(Sound { article: Article { stock_code: row.stock_code().to_owned(), price: price.amount() }, quantity })
+    Ok(Sound {
+        article: Article {
+            stock_code: row.stock_code().to_owned(),
+            price: price.amount(),
+        },
+        quantity,
+    })
 }
 
 #[cfg(test)]
@@ -218,19 +263,33 @@ mod tests {
         let header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n";
         let file = rows.iter().fold(header.to_owned(), |file, row| {
             let fields: Vec<&str> = row.split(' ').collect();
-            file + &format!("{},{},THING,{},1/1/2011 9:00,{},{},UK\n", fields[0], fields[1], fields[2], fields[3], fields.get(4).unwrap_or(&""))
+            file + &format!(
+                "{},{},THING,{},1/1/2011 9:00,{},{},UK\n",
+                fields[0],
+                fields[1],
+                fields[2],
+                fields[3],
+                fields.get(4).unwrap_or(&"")
+            )
         });
         Plan::new(crate::replay::read(file.as_bytes()).unwrap(), Currency::GBP)
     }
 
     fn reasons(plan: &Plan) -> Vec<(u64, &str)> {
-        plan.rejected.iter().map(|rejected| (rejected.row.line, rejected.reason)).collect()
+        plan.rejected
+            .iter()
+            .map(|rejected| (rejected.row.line, rejected.reason))
+            .collect()
     }
 
     #[test]
     fn an_article_at_two_prices_is_two_products() {
         let plan = plan(&["1 A 2 1.50 7", "1 A 3 1.25 7", "2 A 4 1.50"]);
-        let stocked: Vec<(i64, i64)> = plan.products.iter().map(|(article, it)| (article.price, it.ordered)).collect();
+        let stocked: Vec<(i64, i64)> = plan
+            .products
+            .iter()
+            .map(|(article, it)| (article.price, it.ordered))
+            .collect();
         assert_eq!(stocked, [(125, 3), (150, 6)]);
         assert_eq!(plan.invoices[0].total(), 675);
         assert_eq!(plan.invoices[1].customer, GUEST);
@@ -238,10 +297,20 @@ mod tests {
 
     #[test]
     fn a_cancellation_goes_to_the_latest_earlier_invoice_that_still_has_the_pieces() {
-        let plan = plan(&["1 A 5 1.00 7", "2 A 3 1.00 7", "3 A 9 1.00 8", "C4 A -3 1.00 7", "C5 A -3 1.00 7", "C6 A -3 1.00 7"]);
+        let plan = plan(&[
+            "1 A 5 1.00 7",
+            "2 A 3 1.00 7",
+            "3 A 9 1.00 8",
+            "C4 A -3 1.00 7",
+            "C5 A -3 1.00 7",
+            "C6 A -3 1.00 7",
+        ]);
         assert_eq!(plan.invoices[1].refunded(), 300);
         assert_eq!(plan.invoices[0].refunded(), 300);
-        assert_eq!(reasons(&plan), [(7, "a cancellation that matches no earlier invoice of the customer")]);
+        assert_eq!(
+            reasons(&plan),
+            [(7, "a cancellation that matches no earlier invoice of the customer")]
+        );
         assert_eq!(plan.products.values().next().unwrap().returned, 6);
     }
 
@@ -254,7 +323,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_played_is_kept_with_its_reason() {
-        let plan = plan(&["1 A -2 1.00 7", "1 A 2 0 7", "1 A 2 -5.00 7", "1 A x 1.00 7", "1 A 0 1.00 7", "1 A 1 1.005 7"]);
+        let plan = plan(&[
+            "1 A -2 1.00 7",
+            "1 A 2 0 7",
+            "1 A 2 -5.00 7",
+            "1 A x 1.00 7",
+            "1 A 0 1.00 7",
+            "1 A 1 1.005 7",
+        ]);
         assert_eq!(plan.rejected.len(), 6, "{:?}", reasons(&plan));
         assert_eq!((plan.rows, plan.invoices.len()), (6, 0));
     }

@@ -46,7 +46,10 @@ pub struct Played {
     pub elapsed: Duration,
 }
 
-#[expect(clippy::disallowed_methods, reason = "the command measures another process from outside")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command measures another process from outside"
+)]
 fn now() -> Instant {
     Instant::now()
 }
@@ -55,8 +58,16 @@ impl Player {
     /// Signs in as the admin.
     pub async fn new(url: &str, email: &str, password: &str, currency: Currency, run: String) -> Result<Self> {
         let anonymous = Client::new(url)?;
-        let admin = anonymous.signed_in(email, password).await.context("cannot sign in as the admin")?;
-        Ok(Self { anonymous, admin, currency, run })
+        let admin = anonymous
+            .signed_in(email, password)
+            .await
+            .context("cannot sign in as the admin")?;
+        Ok(Self {
+            anonymous,
+            admin,
+            currency,
+            run,
+        })
     }
 
     /// The admin's session.
@@ -72,7 +83,11 @@ impl Player {
     /// Creates and stocks every product.
     pub async fn create_products(&self, plan: &Plan, bar: &ProgressBar) -> Result<()> {
         let created = stream::iter(&plan.products).map(|(article, product)| async move {
-            let name = if product.name.is_empty() { &article.stock_code } else { &product.name };
+            let name = if product.name.is_empty() {
+                &article.stock_code
+            } else {
+                &product.name
+            };
             let request = json!({
                 "sku": self.sku(article),
                 "name": name,
@@ -82,7 +97,9 @@ impl Player {
             let key = format!("product-{}", self.sku(article));
             let created: Result<product::Product> = self.admin.post("/api/products", &request, Some(&key)).await;
             bar.inc(1);
-            created.map(|_| ()).with_context(|| format!("cannot create the product {}", self.sku(article)))
+            created
+                .map(|_| ())
+                .with_context(|| format!("cannot create the product {}", self.sku(article)))
         });
         created.buffer_unordered(PRODUCTS_AT_ONCE).try_collect::<()>().await
     }
@@ -91,7 +108,9 @@ impl Player {
     pub async fn play(&self, plan: &Plan, bar: &ProgressBar) -> Result<Played> {
         let started = now();
         let customers = stream::iter(plan.by_customer()).map(|(customer, invoices)| async move {
-            self.play_customer(customer, &invoices, bar).await.with_context(|| format!("customer {customer}"))
+            self.play_customer(customer, &invoices, bar)
+                .await
+                .with_context(|| format!("customer {customer}"))
         });
         let played: Vec<Vec<Placed>> = customers.buffer_unordered(CUSTOMERS_AT_ONCE).try_collect().await?;
         let elapsed = started.elapsed();
@@ -103,11 +122,24 @@ impl Player {
             orders.insert(placed.invoice, placed.order);
         }
         let orders = orders.into_values().collect();
-        Ok(Played { orders, placing, paying, elapsed })
+        Ok(Played {
+            orders,
+            placing,
+            paying,
+            elapsed,
+        })
     }
 
     async fn play_customer(&self, customer: &str, invoices: &[&Invoice], bar: &ProgressBar) -> Result<Vec<Placed>> {
-        let email = format!("{}{}@replay.example", if customer == GUEST { GUEST.to_owned() } else { format!("customer-{customer}") }, self.run.to_lowercase());
+        let email = format!(
+            "{}{}@replay.example",
+            if customer == GUEST {
+                GUEST.to_owned()
+            } else {
+                format!("customer-{customer}")
+            },
+            self.run.to_lowercase()
+        );
         let sign_up = json!({"email": email, "password": PASSWORD});
         let _: Value = self.anonymous.post("/api/users", &sign_up, Some(&email)).await?;
         let mut session = self.anonymous.signed_in(&email, PASSWORD).await?;
@@ -129,27 +161,44 @@ impl Player {
     async fn play_invoice(&self, session: &Client, invoice: &Invoice) -> Result<Placed> {
         let started = now();
         let key = format!("{}{}", invoice.place, self.run);
-        let lines: Vec<Value> =
-            invoice.lines.iter().map(|(article, quantity)| json!({"sku": self.sku(article), "quantity": quantity})).collect();
+        let lines: Vec<Value> = invoice
+            .lines
+            .iter()
+            .map(|(article, quantity)| json!({"sku": self.sku(article), "quantity": quantity}))
+            .collect();
         let order = json!({"lines": lines, "metadata": {"invoice": invoice.number}});
-        let order: Order = session.post("/api/orders", &order, Some(&format!("order-{key}"))).await?;
+        let order: Order = session
+            .post("/api/orders", &order, Some(&format!("order-{key}")))
+            .await?;
         let answered_after = started.elapsed();
         let payment = json!({"order_id": order.id});
-        let payment: Payment = session.post("/api/payments", &payment, Some(&format!("payment-{key}"))).await?;
+        let payment: Payment = session
+            .post("/api/payments", &payment, Some(&format!("payment-{key}")))
+            .await?;
         self.until(session, order.id, OrderStatus::Paid).await?;
         let paid_after = started.elapsed();
         if !invoice.returns.is_empty() {
             // What comes back was delivered; a full refund of a delivered order brings no stock back by itself.
             let fulfilled = json!({"status": "fulfilled"});
-            let _: Order = self.admin.patch(&format!("/api/orders/{}", order.id), &fulfilled).await?;
+            let _: Order = self
+                .admin
+                .patch(&format!("/api/orders/{}", order.id), &fulfilled)
+                .await?;
         }
         for returned in &invoice.returns {
-            self.take_back(&payment, returned).await.with_context(|| format!("line {}", returned.line))?;
+            self.take_back(&payment, returned)
+                .await
+                .with_context(|| format!("line {}", returned.line))?;
         }
         if invoice.refunded() == invoice.total() {
             self.until(session, order.id, OrderStatus::Refunded).await?;
         }
-        Ok(Placed { invoice: invoice.place, order: order.id, answered_after, paid_after })
+        Ok(Placed {
+            invoice: invoice.place,
+            order: order.id,
+            answered_after,
+            paid_after,
+        })
     }
 
     async fn take_back(&self, payment: &Payment, returned: &Return) -> Result<()> {
@@ -159,7 +208,10 @@ impl Player {
         let _: Value = self.admin.post(&refunds, &amount, Some(&key)).await?;
         let sku = percent_encoded(&self.sku(&returned.article));
         let adjustment = json!({"delta": returned.quantity, "reason": "came back"});
-        let _: Value = self.admin.post(&format!("/api/inventory/{sku}/adjustments"), &adjustment, Some(&key)).await?;
+        let _: Value = self
+            .admin
+            .post(&format!("/api/inventory/{sku}/adjustments"), &adjustment, Some(&key))
+            .await?;
         Ok(())
     }
 
@@ -197,7 +249,9 @@ fn micros(duration: Duration) -> u64 {
 /// A path segment, percent-encoded (RFC 3986).
 pub fn percent_encoded(segment: &str) -> String {
     segment.bytes().fold(String::new(), |encoded, byte| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded + char::from(byte).encode_utf8(&mut [0; 4]),
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            encoded + char::from(byte).encode_utf8(&mut [0; 4])
+        }
         _ => encoded + &format!("%{byte:02X}"),
     })
 }

@@ -1,6 +1,7 @@
 //! Compares what the server has with what the file says: every SKU's stock, every order's money.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::Result;
 use contracts::order::{Order, OrderStatus};
@@ -10,12 +11,15 @@ use contracts::{OrderId, Page};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use indicatif::ProgressBar;
 
-use crate::replay::play::percent_encoded;
 use crate::replay::plan::{Article, Invoice, Product};
+use crate::replay::play::percent_encoded;
 use crate::replay::{Plan, Player};
 
 /// Reads under way at once.
 const READS_AT_ONCE: usize = 16;
+/// How often a stock is looked at again that differs: a sale is booked a moment after its order is paid.
+const LOOKS_MAX: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What was compared, and what differs.
 #[derive(Debug, Default)]
@@ -36,7 +40,11 @@ pub struct Reconciliation {
 
 /// Compares everything.
 pub async fn reconcile(player: &Player, plan: &Plan, orders: &[OrderId], bar: &ProgressBar) -> Result<Reconciliation> {
-    let mut result = Reconciliation { skus: plan.products.len(), orders: plan.invoices.len(), ..Default::default() };
+    let mut result = Reconciliation {
+        skus: plan.products.len(),
+        orders: plan.invoices.len(),
+        ..Default::default()
+    };
     let stocks = stream::iter(&plan.products).map(|(article, product)| async move {
         let compared = compare_stock(player, article, product).await;
         bar.inc(1);
@@ -61,16 +69,25 @@ pub async fn reconcile(player: &Player, plan: &Plan, orders: &[OrderId], bar: &P
 
 async fn compare_stock(player: &Player, article: &Article, product: &Product) -> Result<Option<String>> {
     let sku = player.sku(article);
-    let stock: Stock = player.admin().get(&format!("/api/inventory/{}", percent_encoded(&sku))).await?;
+    let path = format!("/api/inventory/{}", percent_encoded(&sku));
     // Everything ordered was stocked, and sold; what came back lies there again.
     let expected = u64::try_from(product.returned)?;
-    let exact = (stock.on_hand, stock.reserved, stock.available) == (expected, 0, expected);
-    Ok((!exact).then(|| {
-        format!(
-            "{sku}: {expected} should be on hand and available, none reserved; there are {} on hand, {} reserved, {} available",
-            stock.on_hand, stock.reserved, stock.available
-        )
-    }))
+    let mut looks = 0;
+    loop {
+        let stock: Stock = player.admin().get(&path).await?;
+        if (stock.on_hand, stock.reserved, stock.available) == (expected, 0, expected) {
+            return Ok(None);
+        }
+        looks += 1;
+        if looks == LOOKS_MAX {
+            return Ok(Some(format!(
+                "{sku}: {expected} should be on hand and available, none reserved; there are {} on hand, {} reserved, {} \
+                 available",
+                stock.on_hand, stock.reserved, stock.available
+            )));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 struct Settled {
@@ -82,12 +99,20 @@ struct Settled {
 
 async fn compare_money(player: &Player, invoice: &Invoice, order: OrderId) -> Result<Settled> {
     let order: Order = player.admin().get(&format!("/api/orders/{order}")).await?;
-    let payments: Page<Payment> = player.admin().get(&format!("/api/payments?order_id={}", order.id)).await?;
+    let payments: Page<Payment> = player
+        .admin()
+        .get(&format!("/api/payments?order_id={}", order.id))
+        .await?;
     let took_money = |payment: &&Payment| {
         use PaymentStatus::{Captured, PartiallyRefunded, Refunded};
         matches!(payment.status, Captured | PartiallyRefunded | Refunded)
     };
-    let captured: i64 = payments.data.iter().filter(took_money).map(|payment| payment.amount.amount()).sum();
+    let captured: i64 = payments
+        .data
+        .iter()
+        .filter(took_money)
+        .map(|payment| payment.amount.amount())
+        .sum();
     let refunded: i64 = payments.data.iter().map(|payment| payment.refunded.amount()).sum();
     let status = match (invoice.returns.is_empty(), invoice.refunded() == invoice.total()) {
         (true, _) => OrderStatus::Paid,
@@ -102,5 +127,10 @@ async fn compare_money(player: &Player, invoice: &Invoice, order: OrderId) -> Re
             invoice.number, order.id
         )
     });
-    Ok(Settled { status: order.status, captured, refunded, difference })
+    Ok(Settled {
+        status: order.status,
+        captured,
+        refunded,
+        difference,
+    })
 }

@@ -40,7 +40,12 @@ struct Percentiles {
 #[expect(clippy::cast_precision_loss, reason = "a latency below 2^53 microseconds")]
 fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
     let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1000.0;
-    Percentiles { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: histogram.max() as f64 / 1000.0 }
+    Percentiles {
+        p50: at(0.5),
+        p90: at(0.9),
+        p99: at(0.99),
+        max: histogram.max() as f64 / 1000.0,
+    }
 }
 
 impl Report {
@@ -83,9 +88,16 @@ impl Report {
         }
         table.add_row(["captured".to_owned(), self.captured.to_string(), String::new()]);
         table.add_row(["refunded".to_owned(), self.refunded.to_string(), String::new()]);
-        table.add_row(["speed".to_owned(), format!("{:.0} orders/s", self.orders_per_second), format!("in {:.1} s", self.seconds)]);
+        table.add_row([
+            "speed".to_owned(),
+            format!("{:.0} orders/s", self.orders_per_second),
+            format!("in {:.1} s", self.seconds),
+        ]);
         for (name, at) in [("placed", &self.placed_ms), ("paid", &self.paid_ms)] {
-            let percentiles = format!("p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, max {:.1} ms", at.p50, at.p90, at.p99, at.max);
+            let percentiles = format!(
+                "p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
+                at.p50, at.p90, at.p99, at.max
+            );
             table.add_row(["latency".to_owned(), name.to_owned(), percentiles]);
         }
         if let Some(numbers) = table.column_mut(1) {
@@ -96,7 +108,9 @@ impl Report {
             true => println!("Every SKU's stock and every order's money agree with the file."),
             false => {
                 println!("{} differences from the file:", self.differences.len());
-                self.differences.iter().for_each(|difference| println!("  {difference}"));
+                self.differences
+                    .iter()
+                    .for_each(|difference| println!("  {difference}"));
             }
         }
     }

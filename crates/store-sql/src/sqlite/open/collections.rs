@@ -57,7 +57,13 @@ fn declare_columns(
     collection: &'static Collection,
     existing: &BTreeMap<String, String>,
 ) -> Result<(), OpenError> {
-    let refuse = |reason| Err(OpenError::Columns { collection: collection.name, reason, remedy: remedy(collection) });
+    let refuse = |reason| {
+        Err(OpenError::Columns {
+            collection: collection.name,
+            reason,
+            remedy: remedy(collection),
+        })
+    };
     let fixed = ["id", "version", "doc"];
     let known = |name: &str| fixed.contains(&name) || collection.column(name).is_some();
     if let Some(unknown) = existing.keys().find(|name| !known(name)) {
@@ -70,7 +76,12 @@ fn declare_columns(
             Some(found) if found == schema::type_name(column.column_type) => {}
             Some(found) => return refuse(format!("its column {} has the type {found}", column.name)),
             None if empty => connection.execute_batch(&schema::add_column(collection, column))?,
-            None => return refuse(format!("its documents have no values for the new column {}", column.name)),
+            None => {
+                return refuse(format!(
+                    "its documents have no values for the new column {}",
+                    column.name
+                ));
+            }
         }
     }
     Ok(())

@@ -14,16 +14,28 @@ use crate::sqlite::{SqliteOptions, open, readers};
 
 fn connection(directory: &TempDir) -> rusqlite::Connection {
     let path = directory.path().join("store.db");
-    open::writer(&SqliteOptions::new(path, schema(), Uuid::from_u128(1), Timestamp::UNIX_EPOCH)).expect("it opens")
+    open::writer(&SqliteOptions::new(
+        path,
+        schema(),
+        Uuid::from_u128(1),
+        Timestamp::UNIX_EPOCH,
+    ))
+    .expect("it opens")
 }
 
 fn large() -> Arc<Batch> {
     let document = format!("\"{}\"", "x".repeat(1 << 20));
-    batch().event("s", 1).put_note("small", "{}", Expect::Any).put_note("large", &document, Expect::Any).build()
+    batch()
+        .event("s", 1)
+        .put_note("small", "{}", Expect::Any)
+        .put_note("large", &document, Expect::Any)
+        .build()
 }
 
 fn count(connection: &rusqlite::Connection, table: &str) -> u64 {
-    connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).expect("the table is read")
+    connection
+        .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
+        .expect("the table is read")
 }
 
 #[test]
@@ -31,19 +43,28 @@ fn a_full_disk_refuses_the_batch_for_now_and_writes_nothing_of_it() {
     let directory = TempDir::new().expect("a directory for the test");
     let connection = connection(&directory);
     let mut writer = Writer::new(&connection, &schema()).expect("the statements are prepared");
-    let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("pages are counted");
-    connection.pragma_update(None, "max_page_count", pages + 2).expect("the limit is set");
+    let pages: i64 = connection
+        .query_row("PRAGMA page_count", [], |row| row.get(0))
+        .expect("pages are counted");
+    connection
+        .pragma_update(None, "max_page_count", pages + 2)
+        .expect("the limit is set");
 
     let large = large();
     for _ in 0..2 {
         let refused = writer.commit(&large);
         assert!(matches!(refused, Err(CommitError::Unavailable(_))), "{refused:?}");
         assert!(connection.is_autocommit(), "the transaction was left open");
-        assert_eq!(count(&connection, "journal") + count(&connection, "\"order\"") + count(&connection, "batches"), 0);
+        assert_eq!(
+            count(&connection, "journal") + count(&connection, "\"order\"") + count(&connection, "batches"),
+            0
+        );
     }
 
     // The disk is made larger: the same batch gets the position that it gave back.
-    connection.pragma_update(None, "max_page_count", i64::from(u32::MAX) - 1).expect("the limit is lifted");
+    connection
+        .pragma_update(None, "max_page_count", i64::from(u32::MAX) - 1)
+        .expect("the limit is lifted");
     assert_eq!(writer.commit(&large).expect("there is room").last, Position(1));
 }
 
@@ -63,7 +84,9 @@ fn a_failed_commit_is_unknown_until_the_batch_is_sent_again() {
     assert!(matches!(outcome, Err(CommitError::Unknown(_))), "{outcome:?}");
     assert!(connection.is_autocommit(), "the transaction was left open");
 
-    connection.execute_batch("DROP TRIGGER spring").expect("the trap is taken away");
+    connection
+        .execute_batch("DROP TRIGGER spring")
+        .expect("the trap is taken away");
     let first = writer.commit(&sent).expect("nothing speaks against it");
     assert_eq!(first.last, Position(1));
     assert_eq!(writer.commit(&sent).expect("it was committed"), first);
@@ -74,9 +97,12 @@ fn a_failed_commit_is_unknown_until_the_batch_is_sent_again() {
 fn a_shell_that_holds_the_file_makes_the_store_unavailable_and_no_more() {
     let directory = TempDir::new().expect("a directory for the test");
     let mut ours = connection(&directory);
-    ours.busy_timeout(std::time::Duration::from_millis(20)).expect("a shorter patience");
+    ours.busy_timeout(std::time::Duration::from_millis(20))
+        .expect("a shorter patience");
     let shell = connection(&directory);
-    shell.execute_batch("BEGIN IMMEDIATE").expect("the shell takes the file");
+    shell
+        .execute_batch("BEGIN IMMEDIATE")
+        .expect("the shell takes the file");
     let mut writer = Writer::new(&ours, &schema()).expect("the statements are prepared");
     let sent = batch().event("s", 1).put_note("n", "{}", Expect::Absent).build();
     let refused = writer.commit(&sent);
