@@ -62,7 +62,7 @@ pub async fn serve(listener: TcpListener, door: FrontDoor, stop: CancellationTok
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             // A client that breaks off is its own affair; its command finishes in the writer.
-            let _ = connection.await;
+            if let Err(error) = connection.await { eprintln!("CONN {error:?}"); }
             drop(permit);
         });
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use contracts::Service;
 use gateway::config::{Origins, RateLimits};
 use gateway::{FrontDoor, Gateway, Upstream};
@@ -84,6 +84,15 @@ pub fn open_store(data: &DataDirectory, described: &Described, ids: &Ids, clock:
     SqliteStore::open(options).with_context(|| format!("cannot open {}", path.display()))
 }
 
+/// Opens the stores of all services at once: to make one is mostly to wait for the disk.
+fn open_stores(data: &DataDirectory, ids: &Ids, clock: &dyn Clock) -> Result<Vec<SqliteStore>> {
+    std::thread::scope(|scope| {
+        let opening = SERVICES.each_ref().map(|described| scope.spawn(|| open_store(data, described, ids, clock)));
+        let opened = opening.into_iter().map(|it| it.join().unwrap_or_else(|_| bail!("opening a store panicked")));
+        opened.collect()
+    })
+}
+
 /// All services of one process, running.
 #[derive(Debug)]
 pub struct System {
@@ -103,8 +112,8 @@ impl System {
         let ids = Arc::new(Ids::from_entropy());
         let mut engines = BTreeMap::new();
         let mut stores = Vec::new();
-        for described in &SERVICES {
-            let store = Arc::new(open_store(data, described, &ids, clock.as_ref())?);
+        for (described, store) in SERVICES.iter().zip(open_stores(data, &ids, clock.as_ref())?) {
+            let store = Arc::new(store);
             stores.push(Arc::clone(&store));
             let parts = Parts {
                 store,

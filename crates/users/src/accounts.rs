@@ -13,7 +13,8 @@ use kernel::store::{Query, StoreError};
 use kernel::unit::Unit;
 use kernel::{reader, writer};
 
-use crate::records::{Credential, Identifier, Profile, Pseudonyms};
+use crate::identifiers::{Identifier, Identifiers};
+use crate::records::{Credential, Profile};
 use crate::views::Admins;
 use crate::{Command, Error, Status, User, Users};
 
@@ -186,51 +187,6 @@ impl Users {
         match &context.claim {
             Some(claim) => Ok(self.engine.reader().get::<Answer>(&claim.id).await?.is_some()),
             None => Ok(false),
-        }
-    }
-}
-
-/// The pseudonyms that an account holds.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Identifiers {
-    pub(crate) email: Arc<str>,
-    pub(crate) username: Option<Arc<str>>,
-}
-
-impl Identifiers {
-    pub(crate) fn of(profile: &Profile, pseudonyms: &Pseudonyms) -> Self {
-        let username = profile.username.as_ref().map(|username| pseudonyms.username(username));
-        Self {
-            email: pseudonyms.email(&profile.email),
-            username,
-        }
-    }
-
-    /// Takes these for an account in the place of those that it has.
-    fn replace(&self, before: &Self, unit: &mut Unit<'_>, id: UserId) -> Result<(), Error> {
-        let (email, username) = (Some(&self.email), self.username.as_ref());
-        let moves = [
-            (Some(&before.email), email, Error::EmailTaken),
-            (before.username.as_ref(), username, Error::UsernameTaken),
-        ];
-        for (from, to, taken) in moves.into_iter().filter(|(from, to, _)| from != to) {
-            if let Some(to) = to {
-                if unit.get::<Identifier>(to).is_some() {
-                    return Err(taken);
-                }
-                unit.put(to, Identifier { user_id: id });
-            }
-            if let Some(from) = from {
-                unit.delete::<Identifier>(from);
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn delete(&self, unit: &mut Unit<'_>) {
-        unit.delete::<Identifier>(&self.email);
-        if let Some(username) = &self.username {
-            unit.delete::<Identifier>(username);
         }
     }
 }

@@ -9,8 +9,9 @@ use kernel::document::Document;
 use kernel::store::{Query, StoreError};
 use kernel::writer::Priority;
 
-use crate::accounts::{Identifiers, Registration};
-use crate::records::{Credential, Identifier, Profile};
+use crate::accounts::Registration;
+use crate::identifiers::{Identifier, Identifiers};
+use crate::records::{Credential, Profile};
 use crate::views::Admins;
 use crate::{Command, Error, User, Users};
 

@@ -10,7 +10,8 @@ use kernel::engine::Engine;
 use kernel::erasure::{self, Purge};
 use kernel::http::IfMatch;
 
-use crate::accounts::{Identifiers, changeable};
+use crate::accounts::changeable;
+use crate::identifiers::Identifiers;
 use crate::records::{Credential, Profile};
 use crate::session;
 use crate::views::Admins;

@@ -19,9 +19,11 @@ mod erasure;
 mod error;
 mod events;
 mod http;
+mod identifiers;
 mod keys;
 pub mod password;
 mod records;
+mod refresh_token;
 mod session;
 mod sign_in;
 mod user;
@@ -42,7 +44,7 @@ pub const COLLECTIONS: &[&Collection] = &[
     User::COLLECTION,
     views::Admins::COLLECTION,
     records::Profile::COLLECTION,
-    records::Identifier::COLLECTION,
+    identifiers::Identifier::COLLECTION,
     records::Credential::COLLECTION,
     session::Session::COLLECTION,
     keys::KeyRing::COLLECTION,
@@ -76,8 +78,8 @@ pub struct Users {
     kit: Kit,
     ports: Ports,
     config: Config,
-    pseudonyms: records::Pseudonyms,
-    refresh_tokens: session::RefreshTokens,
+    pseudonyms: identifiers::Pseudonyms,
+    refresh_tokens: refresh_token::RefreshTokens,
     attempts: Arc<attempts::Attempts>,
 }
 
@@ -92,8 +94,9 @@ impl Users {
         config: Config,
     ) -> Result<Self, writer::Error> {
         let kit = Kit::of(&engine, verifier).await?;
-        let pseudonyms = records::Pseudonyms::new(&engine.secret(records::Pseudonyms::SECRET).await?);
-        let refresh_tokens = session::RefreshTokens::new(&engine.secret(session::RefreshTokens::SECRET).await?);
+        let pseudonyms = identifiers::Pseudonyms::new(&engine.secret(identifiers::Pseudonyms::SECRET).await?);
+        let refresh_tokens =
+            refresh_token::RefreshTokens::new(&engine.secret(refresh_token::RefreshTokens::SECRET).await?);
         let attempts = Arc::new(attempts::Attempts::new(Arc::clone(engine.clock())));
         kernel::erasure::start(
             &engine,
@@ -117,12 +120,6 @@ impl Users {
     }
 
     /// How its consumers are doing.
-    #[must_use]
-    pub fn consumers(&self) -> &Consumers {
-        &self.consumers
-    }
-
-    /// How its consumers are doing: it has none, and the binary asks every service.
     #[must_use]
     pub fn consumers(&self) -> &Consumers {
         &self.consumers

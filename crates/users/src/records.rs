@@ -3,11 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::hmac;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use contracts::user::{self, Addresses, UpdateUser};
-use contracts::{Email, Patch, PersonName, Phone, UserId, Username};
+use contracts::{Email, Patch, PersonName, Phone, Username};
 use kernel::document::{Collection, Document, Kind};
 use serde::{Deserialize, Serialize};
 
@@ -91,21 +88,6 @@ impl Profile {
     }
 }
 
-/// Whose an e-mail address or a username is, by its pseudonym. There is one at most of each, which makes them unique.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Identifier {
-    pub(crate) user_id: UserId,
-}
-
-impl Document for Identifier {
-    const COLLECTION: &'static Collection = &Collection {
-        name: "identifiers",
-        kind: Kind::Record,
-        columns: &[],
-        indexes: &[],
-    };
-}
-
 /// The hash of an account's password, by the user's id.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Credential {
@@ -129,42 +111,6 @@ impl fmt::Debug for Credential {
         f.debug_struct("Credential")
             .field("generation", &self.generation)
             .finish_non_exhaustive()
-    }
-}
-
-/// Names e-mail addresses and usernames by an HMAC under a stored secret, so that keys hold nothing personal.
-#[derive(Clone)]
-pub(crate) struct Pseudonyms(hmac::Key);
-
-impl fmt::Debug for Pseudonyms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Pseudonyms(…)")
-    }
-}
-
-impl Pseudonyms {
-    /// The name of the stored secret; permanent.
-    pub(crate) const SECRET: &'static str = "identifiers";
-
-    pub(crate) fn new(secret: &[u8; 32]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
-    }
-
-    /// The same for all spellings of an address that are one account's.
-    pub(crate) fn email(&self, email: &Email) -> Arc<str> {
-        self.pseudonym(b"email\0", &email.canonical())
-    }
-
-    /// The same for all spellings of a username that people would take for one another.
-    pub(crate) fn username(&self, username: &Username) -> Arc<str> {
-        self.pseudonym(b"username\0", &username.as_str().trim().to_lowercase())
-    }
-
-    fn pseudonym(&self, kind: &[u8], canonical: &str) -> Arc<str> {
-        let mut context = hmac::Context::with_key(&self.0);
-        context.update(kind);
-        context.update(canonical.as_bytes());
-        URL_SAFE_NO_PAD.encode(context.sign()).into()
     }
 }
 
@@ -202,27 +148,12 @@ mod tests {
     }
 
     #[test]
-    fn spellings_of_one_address_have_one_pseudonym() {
-        let pseudonyms = Pseudonyms::new(&[7; 32]);
-        let email = |email: &str| pseudonyms.email(&email.try_into().unwrap());
-        let username = |username: &str| pseudonyms.username(&username.try_into().unwrap());
-        assert_eq!(email("Ada@Example.com"), email("ada@example.COM"));
-        assert_ne!(email("ada@example.com"), email("adb@example.com"));
-        assert_eq!(username(" Ada "), username("ada"));
-        assert_ne!(username("ada@example.com"), email("ada@example.com"));
-        assert_ne!(
-            email("ada@example.com"),
-            Pseudonyms::new(&[8; 32]).email(&"ada@example.com".try_into().unwrap())
-        );
-    }
-
-    #[test]
     fn nothing_secret_shows_in_debug() {
         let credential = Credential {
             hash: "$argon2id$secret".into(),
             generation: 1,
         };
-        assert!(!format!("{credential:?} {:?} {:?}", Pseudonyms::new(&[7; 32]), profile()).contains("secret"));
+        assert!(!format!("{credential:?} {:?}", profile()).contains("secret"));
         assert!(!format!("{:?}", profile()).contains("Ada"));
     }
 }

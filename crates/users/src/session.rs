@@ -1,15 +1,10 @@
 //! Sessions: a sign-in and the family of refresh tokens that stem from it.
 
-use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::hmac;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use contracts::{Secret, SessionId, UserId};
+use contracts::UserId;
 use jiff::{SignedDuration, Timestamp};
 use kernel::context::Context;
 use kernel::deadline::{DUE_MAX, Deadline, Expired};
@@ -18,7 +13,9 @@ use kernel::engine::Engine;
 use kernel::store::Query;
 use kernel::writer::{self, Priority};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+
+use crate::records::Credential;
+use crate::refresh_token::TokenHash;
 
 /// How long a refresh token can be used, and so how long a session lasts after its last use.
 pub const REFRESH_TOKEN_LIFETIME: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -145,72 +142,6 @@ impl Session {
     }
 }
 
-/// The SHA-256 of a refresh token's secret. The secret has 256 random bits, so nobody finds it from its hash.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct TokenHash(Arc<str>);
-
-impl TokenHash {
-    pub(crate) fn of(secret: &[u8; 32]) -> Self {
-        Self(URL_SAFE_NO_PAD.encode(digest(&SHA256, secret)).into())
-    }
-}
-
-/// Makes and reads refresh tokens: base64url over session id (16 bytes), secret (32) and HMAC-SHA256 of both (32).
-///
-/// The HMAC tells a token that we issued and have forgotten, whose reuse ends the session, from one that somebody made
-/// up to end it: a session's id is no secret.
-#[derive(Clone)]
-pub(crate) struct RefreshTokens(hmac::Key);
-
-/// A token that we issued.
-#[derive(Clone, Debug)]
-pub(crate) struct Issued {
-    pub(crate) session: SessionId,
-    pub(crate) hash: TokenHash,
-}
-
-impl fmt::Debug for RefreshTokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RefreshTokens(…)")
-    }
-}
-
-impl RefreshTokens {
-    /// The name of the stored secret; permanent.
-    pub(crate) const SECRET: &'static str = "refresh-tokens";
-    const SIGNED_BYTES: usize = 16 + 32;
-
-    pub(crate) fn new(secret: &[u8; 32]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
-    }
-
-    pub(crate) fn issue(&self, session: SessionId, secret: &[u8; 32]) -> Secret {
-        let mut bytes = Vec::with_capacity(Self::SIGNED_BYTES + 32);
-        bytes.extend_from_slice(session.uuid().as_bytes());
-        bytes.extend_from_slice(secret);
-        let tag = hmac::sign(&self.0, &bytes);
-        bytes.extend_from_slice(tag.as_ref());
-        URL_SAFE_NO_PAD
-            .encode(bytes)
-            .try_into()
-            .expect("80 bytes are 107 characters of base64")
-    }
-
-    /// `None` if we did not issue it.
-    pub(crate) fn read(&self, token: &Secret) -> Option<Issued> {
-        let bytes = URL_SAFE_NO_PAD.decode(token.as_str()).ok()?;
-        let (signed, tag) = bytes.split_at_checked(Self::SIGNED_BYTES)?;
-        hmac::verify(&self.0, signed, tag).ok()?;
-        let (session, secret) = signed.split_first_chunk::<16>()?;
-        let session = SessionId::from_uuid(Uuid::from_bytes(*session));
-        Some(Issued {
-            session,
-            hash: TokenHash::of(secret.first_chunk()?),
-        })
-    }
-}
-
 /// Deletes sessions whose last token has ended.
 #[derive(Debug)]
 pub(crate) struct Expiry {
@@ -254,7 +185,7 @@ pub(crate) async fn end_stale(engine: &Engine, user: UserId) -> Expired {
         let ended = engine
             .writer()
             .execute(Priority::Background, Context::system("sessions"), move |unit| {
-                let credential = unit.get::<crate::records::Credential>(user);
+                let credential = unit.get::<Credential>(user);
                 unit.load::<Session>(&ids);
                 for id in &ids {
                     let session = unit.get::<Session>(id);
@@ -277,6 +208,8 @@ pub(crate) async fn end_stale(engine: &Engine, user: UserId) -> Expired {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn token(number: u8) -> TokenHash {
@@ -387,23 +320,26 @@ mod tests {
         );
     }
 
-    #[test]
-    fn only_tokens_that_we_issued_are_read() {
-        let tokens = RefreshTokens::new(&[7; 32]);
-        let session = SessionId::from_uuid(Uuid::from_u128(5));
-        let token = tokens.issue(session, &[1; 32]);
-        let issued = tokens.read(&token).unwrap();
-        assert_eq!((issued.session, issued.hash), (session, TokenHash::of(&[1; 32])));
-        let bytes = URL_SAFE_NO_PAD.decode(token.as_str()).unwrap();
-        for index in 0..bytes.len() {
-            let mut changed = bytes.clone();
-            changed[index] ^= 1;
-            let changed = Secret::try_from(URL_SAFE_NO_PAD.encode(changed)).unwrap();
-            assert!(tokens.read(&changed).is_none(), "{index}");
-        }
-        for wrong in ["x", "%", &token.as_str()[..106], &format!("{}A", token.as_str())] {
-            assert!(tokens.read(&Secret::try_from(wrong).unwrap()).is_none(), "{wrong}");
-        }
-        assert!(RefreshTokens::new(&[8; 32]).read(&token).is_none());
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_was_used_after_it_was_found_due_is_not_deleted() {
+        let harness = testkit::harness::Harness::new(contracts::Service::Users, crate::COLLECTIONS).await;
+        let engine = harness.engine();
+        let begun = engine
+            .writer()
+            .execute(Priority::Client, Context::system("test"), |unit| {
+                let now = unit.now();
+                let session = |at| Session::begin(UserId::from_uuid(Uuid::nil()), 1, token(0), at);
+                unit.put("used", session(now));
+                unit.put("over", session(now - REFRESH_TOKEN_LIFETIME));
+                Ok::<(), writer::Error>(())
+            });
+        begun.await.unwrap();
+        let expiry = Expiry { engine: engine.clone() };
+        expiry
+            .expire(vec!["used".into(), "over".into(), "gone".into()])
+            .await
+            .unwrap();
+        let left = engine.reader().get_many::<Session>(["used", "over"]).await.unwrap();
+        assert_eq!(left.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false]);
     }
 }

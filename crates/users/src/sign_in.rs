@@ -12,8 +12,10 @@ use kernel::http::IfMatch;
 use kernel::writer::{self, Priority};
 
 use crate::accounts::changeable;
-use crate::records::{Credential, Identifier, Profile};
-use crate::session::{self, Rotation, Session, TokenHash};
+use crate::identifiers::Identifier;
+use crate::records::{Credential, Profile};
+use crate::refresh_token::TokenHash;
+use crate::session::{self, Rotation, Session};
 use crate::{Command, Error, User, Users};
 
 /// What came of a refresh token.
@@ -258,5 +260,67 @@ impl Users {
         let mut secret = [0; 32];
         self.engine.ids().fill(&mut secret);
         secret
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kernel::access::AccessEvents;
+    use testkit::harness::Harness;
+
+    use super::*;
+    use crate::{Config, Keys, Ports, SimulatedHasher};
+
+    /// The sessions of an earlier password are deleted after its commit. Here the process ends in between.
+    #[tokio::test(start_paused = true)]
+    async fn a_session_of_an_earlier_password_is_refused_though_nobody_has_deleted_it() {
+        let harness = Harness::new(contracts::Service::Users, crate::COLLECTIONS).await;
+        let engine = harness.engine();
+        let ports = Ports {
+            keys: Keys::open(&engine).await.unwrap(),
+            hasher: Arc::new(SimulatedHasher),
+            access: AccessEvents::new(Arc::clone(engine.clock()), Arc::clone(engine.ids())),
+        };
+        let (bus, verifier) = (harness.bus(), harness.verifier());
+        let users = Users::start(engine.clone(), bus, verifier, ports, Config::default())
+            .await
+            .unwrap();
+        let email: contracts::Email = "ada@example.com".try_into().unwrap();
+        users
+            .create_admin(email.clone(), "correct horse".try_into().unwrap())
+            .await
+            .unwrap();
+        let password = "correct horse".try_into().unwrap();
+        let tokens = users
+            .log_in(Login { email, password }, Context::system("test"))
+            .await
+            .unwrap();
+
+        let id = tokens.user_id;
+        let changed = engine
+            .writer()
+            .execute(Priority::Client, Context::system("test"), move |unit| {
+                if let Some(credential) = unit.get::<Credential>(id) {
+                    let generation = credential.generation + 1;
+                    unit.put(
+                        id,
+                        Credential {
+                            generation,
+                            ..Credential::clone(&credential)
+                        },
+                    );
+                }
+                Ok::<(), writer::Error>(())
+            });
+        changed.await.unwrap();
+        let session = users.refresh_tokens.read(&tokens.refresh_token).unwrap().session;
+        assert!(engine.reader().get::<Session>(session).await.unwrap().is_some());
+
+        let refresh_token = tokens.refresh_token;
+        let refused = users
+            .refresh(RefreshToken { refresh_token }, Context::system("test"))
+            .await;
+        assert!(matches!(refused, Err(Error::SessionEnded)), "{refused:?}");
+        assert!(engine.reader().get::<Session>(session).await.unwrap().is_none());
     }
 }

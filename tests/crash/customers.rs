@@ -1,0 +1,289 @@
+//! Customers who go on whatever happens to the server, and remember what they were told.
+#![expect(unreachable_pub, reason = "nobody depends on a test; `pub` marks what its files use")]
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::support::{Actor, Answer, Call, Product, Server, id_of};
+
+/// Customers, each with several things going on at once.
+const CUSTOMERS: usize = 6;
+const ERRANDS_AT_ONCE: usize = 3;
+/// What the products have in stock; the last one is soon sold out.
+const STOCKS: [u64; 4] = [1_000_000, 1_000_000, 1_000_000, 40];
+/// A pause before a request is repeated that had no answer.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Chance, repeatable.
+#[derive(Debug)]
+pub struct Dice(StdRng);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(StdRng::seed_from_u64(seed))
+    }
+
+    /// A number in this range, ends included.
+    pub fn between(&mut self, least: u64, most: u64) -> u64 {
+        self.0.random_range(least..=most)
+    }
+
+    fn percent(&mut self, chance: u64) -> bool {
+        self.between(1, 100) <= chance
+    }
+}
+
+/// What the customers were told.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// SKUs and how many of each came.
+    pub received: BTreeMap<String, u64>,
+    /// The acknowledged orders as they were first answered, by the number of the request.
+    pub orders: BTreeMap<String, Value>,
+    /// Requests that had a key, and their bodies and senders.
+    keyed: BTreeMap<String, (Actor, Value)>,
+    /// Acknowledged payments and cancellations.
+    pub paid: usize,
+    pub cancelled: usize,
+    /// Requests that were sent again since they had no answer.
+    pub repeated: usize,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            orders,
+            paid,
+            cancelled,
+            repeated,
+            ..
+        } = self;
+        write!(
+            f,
+            "{} orders, {paid} payments, {cancelled} cancellations; {repeated} requests repeated",
+            orders.len()
+        )
+    }
+}
+
+impl Told {
+    /// Otherwise the test proves nothing.
+    pub fn assert_the_load_was_one(&self) {
+        let Self {
+            orders,
+            paid,
+            cancelled,
+            repeated,
+            ..
+        } = self;
+        assert!(
+            orders.len() > 50 && *paid > 10 && *cancelled > 5 && *repeated > 0,
+            "{self}"
+        );
+    }
+
+    /// [P11] The same request under the same key has the same answer, after all those restarts.
+    pub async fn assert_keys_answer_as_they_did(&self, server: &Server) {
+        for (request, (customer, body)) in self.keyed.iter().take(100) {
+            let again = customer
+                .moved_to(server)
+                .post("/api/orders", body.clone())
+                .key(request)
+                .await
+                .expect(201);
+            assert_eq!(again.json, self.orders[request], "{request}");
+        }
+    }
+}
+
+/// The customers at work.
+#[derive(Debug)]
+pub struct Load {
+    shop: Shop,
+    working: JoinSet<()>,
+}
+
+/// What all of them know.
+#[derive(Clone, Debug)]
+struct Shop {
+    url: Arc<RwLock<String>>,
+    closed: Arc<AtomicBool>,
+    told: Arc<Mutex<Told>>,
+    products: Arc<[Product]>,
+}
+
+impl Load {
+    pub async fn start(server: &Server, dice: &mut Dice) -> Self {
+        let admin = server.admin().await;
+        let products = futures::stream::iter(STOCKS)
+            .then(|stock| admin.product(stock))
+            .collect::<Vec<_>>()
+            .await;
+        let received = products
+            .iter()
+            .zip(STOCKS)
+            .map(|(product, stock)| (product.sku.clone(), stock))
+            .collect();
+        let shop = Shop {
+            url: Arc::new(RwLock::new(server.url().to_owned())),
+            closed: Arc::default(),
+            told: Arc::new(Mutex::new(Told {
+                received,
+                ..Told::default()
+            })),
+            products: products.into(),
+        };
+        let mut working = JoinSet::new();
+        for _ in 0..CUSTOMERS {
+            let actor = server.customer().await;
+            for _ in 0..ERRANDS_AT_ONCE {
+                let customer = Customer {
+                    actor: actor.clone(),
+                    shop: shop.clone(),
+                };
+                working.spawn(customer.run_errands(Dice::new(dice.between(0, u64::MAX))));
+            }
+        }
+        Self { shop, working }
+    }
+
+    /// The server was started again, and has another port.
+    pub fn goes_on_at(&self, server: &Server) {
+        server.url().clone_into(&mut self.shop.url.write().unwrap());
+    }
+
+    /// What was begun is finished. What they were told.
+    pub async fn end(mut self) -> Told {
+        self.shop.closed.store(true, Ordering::Relaxed);
+        while let Some(ended) = self.working.join_next().await {
+            ended.unwrap();
+        }
+        std::mem::take(&mut *self.shop.told.lock().unwrap())
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Customer {
+    actor: Actor,
+    shop: Shop,
+}
+
+impl Customer {
+    async fn run_errands(self, mut dice: Dice) {
+        while !self.shop.closed.load(Ordering::Relaxed) {
+            let Some(order) = self.place(&mut dice).await else {
+                continue;
+            };
+            let pays = dice.percent(60);
+            let cancels = dice.percent(25);
+            let method = if dice.percent(15) {
+                "pm_card_chargeDeclined"
+            } else {
+                "pm_card_visa"
+            };
+            let with_key = dice.percent(70);
+            // Both at once now and then: whoever comes first, it must end well.
+            let paying = async {
+                if pays {
+                    self.pay(&order, method, with_key).await;
+                }
+            };
+            let cancelling = async {
+                if cancels {
+                    self.cancel(&order).await;
+                }
+            };
+            futures::join!(paying, cancelling);
+        }
+    }
+
+    /// Places an order. With a key it is asked for until there is an answer; without, just once.
+    async fn place(&self, dice: &mut Dice) -> Option<String> {
+        let request = crate::support::unique("request");
+        let count = dice.between(1, 3);
+        let lines = (0..count).map(|_| {
+            let product = &self.shop.products[usize::try_from(dice.between(0, 3)).unwrap()];
+            json!({"sku": product.sku, "quantity": dice.between(1, 3)})
+        });
+        let body = json!({"lines": lines.collect::<Vec<_>>(), "metadata": {"request": request}});
+        let answer = if dice.percent(60) {
+            let place = |actor: &Actor| actor.post("/api/orders", body.clone()).key(&request);
+            let answer = self.insist(place).await.expect(201);
+            let keyed = (self.actor.clone(), body.clone());
+            self.told(|told| told.keyed.insert(request.clone(), keyed));
+            answer
+        } else {
+            let answered = self.here().post("/api/orders", body).attempt().await;
+            let Some(answer) = answered.filter(|answer| answer.status != 503) else {
+                tokio::time::sleep(PAUSE).await;
+                return None;
+            };
+            answer.expect(201)
+        };
+        let order = id_of(&answer.json);
+        self.told(|told| told.orders.insert(request, answer.json));
+        Some(order)
+    }
+
+    /// Pays. Without a key it is repeated too: the shop knows that an order is paid once.
+    async fn pay(&self, order: &str, method: &str, with_key: bool) {
+        let body = json!({"order_id": order, "payment_method": method});
+        let key = format!("pay-{order}");
+        let answer = self
+            .insist(|actor| {
+                let call = actor.post("/api/payments", body.clone());
+                if with_key { call.key(&key) } else { call }
+            })
+            .await;
+        match (answer.status, answer.json["code"].as_str().unwrap_or_default()) {
+            (201, _) => self.told(|told| told.paid += 1),
+            (402, "card-declined") | (409, "already-paid" | "payment-open" | "not-payable") => {}
+            _ => panic!("{answer}"),
+        }
+    }
+
+    async fn cancel(&self, order: &str) {
+        let path = format!("/api/orders/{order}/cancel");
+        let answer = self.insist(|actor| actor.post(&path, json!({}))).await;
+        match (answer.status, answer.json["code"].as_str().unwrap_or_default()) {
+            (200, _) => self.told(|told| told.cancelled += 1),
+            // Sold out: it is over anyway.
+            (409, "not-cancellable") => {}
+            _ => panic!("{answer}"),
+        }
+    }
+
+    /// Asks until there is an answer that is one.
+    async fn insist(&self, call: impl Fn(&Actor) -> Call) -> Answer {
+        loop {
+            let answered = call(&self.here()).attempt().await;
+            match answered {
+                Some(answer) if answer.status != 503 && answer.json["code"] != "in-progress" => return answer,
+                Some(_) => {}
+                None => self.told(|told| told.repeated += 1),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// At the server as it listens now.
+    fn here(&self) -> Actor {
+        Actor {
+            base: self.shop.url.read().unwrap().clone(),
+            ..self.actor.clone()
+        }
+    }
+
+    fn told<R>(&self, change: impl FnOnce(&mut Told) -> R) -> R {
+        change(&mut self.shop.told.lock().unwrap())
+    }
+}
