@@ -85,7 +85,13 @@ async fn a_process_that_is_asked_to_end_loses_nothing_that_it_acknowledged() {
     settled::assert_orders_are_as_acknowledged(&books, &told);
     settled::assert_stock_adds_up(&books, &told);
     settled::assert_money_adds_up(&books);
-    assert!(!server.log().contains(" WARN "), "{}", server.log());
+    // A client that is asked to come back is no trouble of the server's.
+    let log = server.log();
+    let troubles: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains(" WARN ") && !line.contains("the request has to wait"))
+        .collect();
+    assert!(troubles.is_empty(), "{troubles:#?}");
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ async fn three_hundred_buyers_get_fifty_pieces_and_each_pays_once() {
             .get(&format!("/api/payments?order_id={}", id_of(order)))
             .await
             .expect(200);
-        assert_eq!(shown.ids(), [payment.clone()], "{shown}");
+        assert_eq!(shown.ids(), std::slice::from_ref(payment), "{shown}");
         assert_eq!(
             (&shown.data()[0]["status"], &shown.data()[0]["amount"]),
             (&json!("captured"), &order["total"])

@@ -718,14 +718,18 @@ impl Call {
 
     /// Sends it to a server that may be about to end: an error is no answer.
     pub async fn attempt(self) -> Option<Answer> {
+        self.sent().await.ok()
+    }
+
+    async fn sent(self) -> Result<Answer, reqwest::Error> {
         let Self {
             named,
             is_head,
             request,
         } = self;
-        let response = request.send().await.ok()?;
+        let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.bytes().await.ok()?.to_vec();
+        let body = response.bytes().await?.to_vec();
         let text = String::from_utf8_lossy(&body).into_owned();
         let json = serde_json::from_str(&text).unwrap_or(Value::Null);
         let answer = Answer {
@@ -736,7 +740,7 @@ impl Call {
             json,
         };
         answer.owes_what_every_answer_does(is_head);
-        Some(answer)
+        Ok(answer)
     }
 }
 
@@ -747,7 +751,9 @@ impl IntoFuture for Call {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async {
             let named = self.named.clone();
-            self.attempt().await.unwrap_or_else(|| panic!("{named}: no answer"))
+            self.sent()
+                .await
+                .unwrap_or_else(|error| panic!("{named}: no answer: {error:?}"))
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Bodies that are not what a route wants.
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::UNKNOWN;
 use crate::support::{Actor, Shop, shop};
@@ -192,6 +193,39 @@ async fn a_body_over_a_mebibyte_is_413_however_it_comes() {
 }
 
 #[tokio::test]
+async fn a_client_that_sends_on_while_it_is_refused_can_read_the_refusal() {
+    let shop = shop().await;
+    let address = shop.server.url().strip_prefix("http://").unwrap();
+    let body = vec![b' '; 5 * BODY_BYTES_MAX];
+    let chunks: Vec<u8> = body
+        .chunks(65_536)
+        .flat_map(|chunk| [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat())
+        .collect();
+    let chunked = [&chunks[..], b"0\r\n\r\n"].concat();
+    for _ in 0..10 {
+        for (path, header, body, status) in [
+            ("/api/login", format!("content-length: {}", body.len()), &body, "413"),
+            ("/api/login", "transfer-encoding: chunked".to_owned(), &chunked, "413"),
+            ("/api/orders", format!("content-length: {}", body.len()), &body, "413"),
+            ("/api/orders", "transfer-encoding: chunked".to_owned(), &chunked, "401"),
+            ("/api/nothing", "transfer-encoding: chunked".to_owned(), &chunked, "404"),
+        ] {
+            // Everything is sent before anything is read.
+            let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+            let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{header}\r\n\r\n");
+            connection.write_all(head.as_bytes()).await.unwrap();
+            connection.write_all(body).await.unwrap();
+            let mut answer = String::new();
+            connection.read_to_string(&mut answer).await.unwrap();
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{path} {header}: {answer}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_body_of_a_mebibyte_is_read() {
     let shop = shop().await;
     let mut body = br#"{"email":"nobody@example.com","password":"x"}"#.to_vec();
@@ -231,7 +265,7 @@ async fn the_character_nul_is_refused_wherever_it_is() {
             &shop.anonymous,
             "POST",
             "/api/users",
-            json!({"email": "a@example.com", "password": "1234\05678"}),
+            json!({"email": "a@example.com", "password": "1234\u{0}5678"}),
             "password",
         ),
         (
@@ -312,4 +346,28 @@ async fn a_body_that_may_be_left_out_may_be() {
         .await
         .expect(201);
     customer.request("POST", "/api/logout").await.expect(204);
+}
+
+#[tokio::test]
+async fn zzz_probe() {
+    let shop = shop().await;
+    let large = vec![b' '; BODY_BYTES_MAX + 1];
+    for fresh in [true, false] {
+        for chunked in [false, true] {
+            let (mut bad, mut close) = (0, 0);
+            let mut client = Actor::at(shop.server.url());
+            for _ in 0..300 {
+                if fresh { client = Actor::at(shop.server.url()); }
+                let body: reqwest::Body = if chunked {
+                    let chunks: Vec<Result<Vec<u8>, std::io::Error>> = large.chunks(65_536).map(|chunk| Ok(chunk.to_vec())).collect();
+                    reqwest::Body::wrap_stream(futures::stream::iter(chunks))
+                } else { large.clone().into() };
+                match client.request("POST", "/api/login").raw_json(body).attempt().await {
+                    Some(answer) => close += usize::from(answer.header("connection") == "close"),
+                    None => bad += 1,
+                }
+            }
+            println!("fresh {fresh} chunked {chunked}: bad {bad}, close {close}");
+        }
+    }
 }

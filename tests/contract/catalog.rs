@@ -255,7 +255,7 @@ async fn an_archived_product_is_gone_from_lists_and_old_orders_keep_it() {
     assert_eq!(shop.anonymous.get(&listed).await.data().len(), 0);
     assert_eq!(
         shop.anonymous.get(&format!("{listed}&status=archived")).await.ids(),
-        [product.id.clone()]
+        std::slice::from_ref(&product.id)
     );
     assert_eq!(
         shop.anonymous.get(&product.path()).await.expect(200).json["status"],

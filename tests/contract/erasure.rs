@@ -200,7 +200,7 @@ async fn nothing_personal_is_left_and_orders_stay() {
     })
     .await;
 
-    let last = Vec::from(traces_of_running(&server));
+    let last = traces_of_running(&server);
     server.stop();
     assert_eq!(traces(&files(&directory), &PERSONAL), [""; 0]);
     server.start_again().await;

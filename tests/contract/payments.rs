@@ -52,7 +52,7 @@ async fn an_order_is_paid_in_full_and_once() {
             .refused(409, "already-paid");
         assert_eq!(
             actor.get(&format!("/api/payments?order_id={order}")).await.ids(),
-            [id.clone()]
+            std::slice::from_ref(&id)
         );
     }
     for event_type in ["payment.initiated", "payment.authorized", "payment.captured"] {

@@ -328,7 +328,7 @@ async fn an_admin_finds_an_account_by_email() {
         .get(&format!("/api/users?email={}", customer.email.to_uppercase()))
         .await
         .expect(200);
-    assert_eq!(found.ids(), [customer.id.clone()]);
+    assert_eq!(found.ids(), std::slice::from_ref(&customer.id));
     let nobody = shop
         .admin
         .get("/api/users?email=nobody-at-all@example.com")

@@ -19,7 +19,15 @@ fn open(directory: &TempDir) -> Arc<SqliteStore> {
 
 fn files(directory: &TempDir) -> Vec<String> {
     let entries = std::fs::read_dir(directory.path()).expect("the directory is there");
-    entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name in UTF-8")).collect()
+    entries
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .into_string()
+                .expect("a name in UTF-8")
+        })
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,20 +52,34 @@ async fn closing_finishes_what_is_queued_and_refuses_what_comes_later() {
         }
     }
     assert_eq!(files(&directory), ["store.db"], "the log is written back and gone");
-    assert!(matches!(store.commit(batch().build()).await, Err(CommitError::Unavailable(_))));
+    assert!(matches!(
+        store.commit(batch().build()).await,
+        Err(CommitError::Unavailable(_))
+    ));
     store.get(&[note("n")]).await.expect_err("the store is closed");
     store.tail(Position::START, 1).await.expect_err("the store is closed");
     store.close().await;
 
-    let head = open(&directory).tail(Position::START, 0).await.expect("the head is read").head;
-    assert_eq!(head.position, Position(committed), "what was acknowledged is there, and nothing else");
+    let head = open(&directory)
+        .tail(Position::START, 0)
+        .await
+        .expect("the head is read")
+        .head;
+    assert_eq!(
+        head.position,
+        Position(committed),
+        "what was acknowledged is there, and nothing else"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_store_leaves_one_file() {
     let directory = TempDir::new().expect("a directory for the test");
     let store = open(&directory);
-    store.commit(batch().event("s", 1).build()).await.expect("nothing speaks against it");
+    store
+        .commit(batch().event("s", 1).build())
+        .await
+        .expect("nothing speaks against it");
     drop(store);
     assert_eq!(files(&directory), ["store.db"]);
 }
@@ -78,7 +100,9 @@ async fn the_log_does_not_grow_with_what_is_written() {
         store.commit(draft.build()).await.expect("nothing speaks against it");
         store.query(&Query::all(&NOTES, 1)).await.expect("a reader beside it");
     }
-    let log = std::fs::metadata(directory.path().join("store.db-wal")).expect("the log is there").len();
+    let log = std::fs::metadata(directory.path().join("store.db-wal"))
+        .expect("the log is there")
+        .len();
     let written = (ROUNDS * DOCUMENT_BYTES) as u64;
     assert!(log < written / 2, "{log} bytes of log after {written} were written");
 }
@@ -91,9 +115,13 @@ async fn closing_empties_the_log_even_if_a_shell_has_the_file() {
     let draft = batch().put_note("n", "\"somebody@example.com\"", kernel::store::Expect::Any);
     store.commit(draft.build()).await.expect("nothing speaks against it");
     let shell = rusqlite::Connection::open(directory.path().join("store.db")).expect("the shell opens");
-    let count: i64 = shell.query_row("SELECT count(*) FROM batches", [], |row| row.get(0)).expect("the shell reads");
+    let count: i64 = shell
+        .query_row("SELECT count(*) FROM batches", [], |row| row.get(0))
+        .expect("the shell reads");
     assert_eq!(count, 1);
     store.close().await;
-    let log = std::fs::metadata(directory.path().join("store.db-wal")).expect("the shell keeps the log").len();
+    let log = std::fs::metadata(directory.path().join("store.db-wal"))
+        .expect("the shell keeps the log")
+        .len();
     assert_eq!(log, 0, "bytes are left in the log");
 }

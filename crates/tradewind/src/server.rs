@@ -53,16 +53,16 @@ pub async fn serve(listener: TcpListener, door: FrontDoor, stop: CancellationTok
         let stream = Lingering::new(stream, Unread::clone(&unread));
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
-            door.clone().call(request.map(|body| Heard::new(body, Unread::clone(&unread))))
+            door.clone()
+                .call(request.map(|body| Heard::new(body, Unread::clone(&unread))))
         });
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(HEADERS_TIMEOUT)
-            .pipeline_flush(true);
+        // Without `pipeline_flush`: it would lose a refusal that was written before the rest of the body was read.
+        http.timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             // A client that breaks off is its own affair; its command finishes in the writer.
-            if let Err(error) = connection.await { eprintln!("CONN {error:?}"); }
+            let _ = connection.await;
             drop(permit);
         });
     }

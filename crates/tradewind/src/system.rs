@@ -87,8 +87,12 @@ pub fn open_store(data: &DataDirectory, described: &Described, ids: &Ids, clock:
 /// Opens the stores of all services at once: to make one is mostly to wait for the disk.
 fn open_stores(data: &DataDirectory, ids: &Ids, clock: &dyn Clock) -> Result<Vec<SqliteStore>> {
     std::thread::scope(|scope| {
-        let opening = SERVICES.each_ref().map(|described| scope.spawn(|| open_store(data, described, ids, clock)));
-        let opened = opening.into_iter().map(|it| it.join().unwrap_or_else(|_| bail!("opening a store panicked")));
+        let opening = SERVICES
+            .each_ref()
+            .map(|described| scope.spawn(|| open_store(data, described, ids, clock)));
+        let opened = opening
+            .into_iter()
+            .map(|it| it.join().unwrap_or_else(|_| bail!("opening a store panicked")));
         opened.collect()
     })
 }

@@ -33,7 +33,11 @@ pub(super) struct Heard {
 impl Heard {
     pub(super) fn new(body: Incoming, unread: Unread) -> Self {
         let has_ended = body.is_end_stream();
-        Self { body, has_ended, unread }
+        Self {
+            body,
+            has_ended,
+            unread,
+        }
     }
 }
 
@@ -78,7 +82,11 @@ pub(super) struct Lingering<S> {
 
 impl<S> Lingering<S> {
     pub(super) fn new(stream: S, unread: Unread) -> Self {
-        Self { stream, unread, until: None }
+        Self {
+            stream,
+            unread,
+            until: None,
+        }
     }
 }
 
@@ -128,7 +136,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
             let mut scratch = [MaybeUninit::uninit(); SCRATCH_BYTES];
             let mut scratch = ReadBuf::uninit(&mut scratch);
             // Its end, or that it is gone: either is what is waited for.
-            if ready!(Pin::new(&mut this.stream).poll_read(context, &mut scratch)).is_err() || scratch.filled().is_empty() {
+            if ready!(Pin::new(&mut this.stream).poll_read(context, &mut scratch)).is_err()
+                || scratch.filled().is_empty()
+            {
                 return Poll::Ready(Ok(()));
             }
         }
