@@ -357,11 +357,16 @@ async fn zzz_probe() {
             let (mut bad, mut close) = (0, 0);
             let mut client = Actor::at(shop.server.url());
             for _ in 0..300 {
-                if fresh { client = Actor::at(shop.server.url()); }
+                if fresh {
+                    client = Actor::at(shop.server.url());
+                }
                 let body: reqwest::Body = if chunked {
-                    let chunks: Vec<Result<Vec<u8>, std::io::Error>> = large.chunks(65_536).map(|chunk| Ok(chunk.to_vec())).collect();
+                    let chunks: Vec<Result<Vec<u8>, std::io::Error>> =
+                        large.chunks(65_536).map(|chunk| Ok(chunk.to_vec())).collect();
                     reqwest::Body::wrap_stream(futures::stream::iter(chunks))
-                } else { large.clone().into() };
+                } else {
+                    large.clone().into()
+                };
                 match client.request("POST", "/api/login").raw_json(body).attempt().await {
                     Some(answer) => close += usize::from(answer.header("connection") == "close"),
                     None => bad += 1,
