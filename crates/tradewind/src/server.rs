@@ -2,13 +2,16 @@
 
 mod linger;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use axum::extract::ConnectInfo;
 use gateway::FrontDoor;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -53,8 +56,20 @@ pub async fn serve(listener: TcpListener, door: FrontDoor, stop: CancellationTok
         let stream = Lingering::new(stream, Unread::clone(&unread));
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
-            door.clone()
-                .call(request.map(|body| Heard::new(body, Unread::clone(&unread))))
+            let unread = Unread::clone(&unread);
+            let answered = door
+                .clone()
+                .call(request.map(|body| Heard::new(body, Unread::clone(&unread))));
+            async move {
+                let mut answer = answered.await?;
+                if unread.load(Ordering::Relaxed) {
+                    // What is left of this request is not told from the next one, so there must be none.
+                    answer
+                        .headers_mut()
+                        .insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         let mut http = http1::Builder::new();
         // Without `pipeline_flush`: it would lose a refusal that was written before the rest of the body was read.

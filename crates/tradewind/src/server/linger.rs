@@ -19,7 +19,10 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How much of what it sends is read at once, only to be dropped.
 const SCRATCH_BYTES: usize = 8 * 1024;
 
-/// Whether a request of a connection was answered before all of its body was read.
+/// A rest of a body that hyper reads by itself after the answer, since it has come along with the headers.
+const REST_BYTES_MAX: u64 = 4 * 1024;
+
+/// Whether a request of a connection was answered before its body was read, and the rest is no small matter.
 pub(super) type Unread = Arc<AtomicBool>;
 
 /// A request's body that tells when it is dropped before its end.
@@ -65,7 +68,7 @@ impl Body for Heard {
 
 impl Drop for Heard {
     fn drop(&mut self) {
-        if !self.has_ended {
+        if !self.has_ended && self.body.size_hint().upper().is_none_or(|rest| rest > REST_BYTES_MAX) {
             self.unread.store(true, Ordering::Relaxed);
         }
     }
