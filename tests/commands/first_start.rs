@@ -112,6 +112,25 @@ async fn an_admin_is_made_while_the_shop_is_closed() {
     }
 }
 
+/// It is asked to end as soon as it says that it is there, and says so itself to nobody.
+#[test]
+fn a_server_whose_output_nobody_reads_any_more_ends_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut serve = tradewind();
+    serve
+        .arg("serve")
+        .current_dir(directory.path())
+        .env("TRADEWIND_LISTEN", "127.0.0.1:0");
+    let mut child = serve.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert!(line.contains("listens on"), "{line}");
+    signal("TERM", child.id());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a process is measured from outside")]
 fn the_first_start_is_quick() {

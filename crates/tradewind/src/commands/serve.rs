@@ -1,10 +1,11 @@
 //! `tradewind serve`: everything in one process, until it is told to stop.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -20,6 +21,8 @@ pub async fn run(config: &Config, services: &[String]) -> Result<()> {
              (services of their own need a broker, which is not built in yet)"
         );
     }
+    // Before anything is begun: whoever asks to end while it starts is obeyed once that can be done in order.
+    let signals = Signals::listen()?;
     let data = DataDirectory::lock(&config.data)?;
     let listener = server::bind(config.listen).await?;
     let address = listener.local_addr()?;
@@ -29,15 +32,21 @@ pub async fn run(config: &Config, services: &[String]) -> Result<()> {
     for note in &config.notes {
         tracing::warn!("{note}");
     }
-    println!("Tradewind listens on http://{address}");
-    println!("  data    {}", data.path().display());
+    say(&format!("Tradewind listens on http://{address}"));
+    say(&format!("  data    {}", data.path().display()));
     if let Some(admin) = admin {
-        println!("  admin   {} with the password {}", admin.email, admin.password);
-        println!("          (printed once; kept in {})", admin.kept_in.display());
+        say(&format!(
+            "  admin   {} with the password {}",
+            admin.email, admin.password
+        ));
+        say(&format!(
+            "          (printed once; kept in {})",
+            admin.kept_in.display()
+        ));
     }
     let serving = tokio::spawn(server::serve(listener, system.door.clone(), stop.clone()));
-    wait_for_signal().await?;
-    println!("Tradewind finishes what was accepted");
+    signals.wait().await;
+    say("Tradewind finishes what was accepted");
     stop.cancel();
     system.close_streams();
     serving.await?;
@@ -45,13 +54,31 @@ pub async fn run(config: &Config, services: &[String]) -> Result<()> {
     Ok(())
 }
 
-async fn wait_for_signal() -> Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// Whoever started the server may read no more of what it says; that must not keep it from ending in order.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// What tells the server to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
-    Ok(())
+
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// A server that a command runs for itself, on a free port.
