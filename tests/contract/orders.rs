@@ -273,10 +273,7 @@ async fn an_admin_changes_what_the_table_of_states_allows() {
     let paid = shop.admin.until_event("order.paid", &order).await;
     assert!(paid["data"].to_string().contains(&shop.admin.id), "{paid}");
     shop.admin.until_stock(&product, (99, 0, 99)).await;
-    customer
-        .post("/api/payments", json!({"order_id": order}))
-        .await
-        .refused(409, "already-paid");
+    crate::payments::until_refused(&customer, &order, "already-paid").await;
     let metadata = shop
         .admin
         .patch(&path, json!({"metadata": {"tracking": "1Z"}}))
@@ -338,10 +335,7 @@ async fn an_order_that_is_not_paid_in_time_expires_and_goes_back_to_stock() {
     customer.until_order(&order, "expired").await;
     admin.until_stock(&product, (9, 0, 9)).await;
     admin.until_event("order.expired", &order).await;
-    customer
-        .post("/api/payments", json!({"order_id": order}))
-        .await
-        .refused(409, "not-payable");
+    crate::payments::until_refused(&customer, &order, "not-payable").await;
     customer
         .post(&format!("/api/orders/{order}/cancel"), json!({}))
         .await

@@ -3,13 +3,31 @@
 use serde_json::{Value, json};
 
 use crate::UNKNOWN;
-use crate::support::{eventually, id_of, shop};
+use crate::support::{Actor, eventually, id_of, shop};
 
 const FIELDS: &str = "id order_id user_id amount refunded status provider created_at updated_at version \
     payment_method? client_secret? decline_code?";
 
 fn usd(amount: u64) -> Value {
     json!({"amount": amount, "currency": "USD"})
+}
+
+/// Waits until an order cannot be paid, for this reason. Payments may not know it yet; then it takes nothing, or gives it back.
+pub(crate) async fn until_refused(customer: &Actor, order: &str, code: &str) {
+    eventually(format!("{order} cannot be paid"), async || {
+        let answer = customer.post("/api/payments", json!({"order_id": order})).await;
+        if answer.status == 409 {
+            return Some(answer.refused(409, code));
+        }
+        let path = format!("/api/payments/{}", answer.expect(201).text_at("id"));
+        eventually("nothing is kept", async || {
+            let status = customer.get(&path).await.text_at("status");
+            matches!(&*status, "voided" | "refunded" | "failed").then_some(())
+        })
+        .await;
+        None
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::UNKNOWN;
-use crate::support::{Answer, eventually, shop, unique};
+use crate::support::{Answer, eventually, id_of, shop, unique};
 
 pub(crate) const FIELDS: &str =
     "id user_id status lines total created_at updated_at version shipping_address? payment? reason? metadata?";
@@ -264,12 +264,9 @@ async fn what_is_sold_out_is_not_sold() {
     let shop = shop().await;
     let (customer, product) = (shop.customer().await, shop.admin.product(3).await);
     let order = customer.place_order(&product, 4).await;
-    let order = customer.until_order(&crate::support::id_of(&order), "rejected").await;
+    let order = customer.until_order(&id_of(&order), "rejected").await;
     assert_eq!(shop.admin.stock(&product).await, (3, 0, 3));
-    customer
-        .post("/api/payments", json!({"order_id": order["id"]}))
-        .await
-        .refused(409, "not-payable");
+    crate::payments::until_refused(&customer, &id_of(&order), "not-payable").await;
     // Two lines of one order share what is there.
     let line = json!({"sku": product.sku, "quantity": 2});
     let order = customer
