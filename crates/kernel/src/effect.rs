@@ -6,12 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
@@ -78,6 +76,7 @@ impl EffectRecord {
             intent: self.intent.clone(),
             number: self.attempts,
             context,
+            held_until: self.due_at,
         }
     }
 
@@ -120,6 +119,8 @@ pub struct Attempt {
     pub number: u32,
     /// For the commit of the outcome.
     pub context: Context,
+    /// The end of the lease with which it was begun.
+    held_until: Timestamp,
 }
 
 /// Not now: the outside does not answer, or says to come back.
@@ -158,43 +159,51 @@ pub fn backoff(attempt: u32) -> Duration {
     doubled.min(Duration::from_secs(60))
 }
 
-/// Runs the service's effects until told to stop; those under way are finished or left to their lease.
+/// Runs the service's effects until told to stop; those under way are finished or left to their lease. `began` is from
+/// before the first command.
+///
+/// Each call is a task of its own. As futures of this one they would stand still whenever it waits itself, some of them
+/// with a turn at the store in their hands; and a panic in one would end them all.
 pub(crate) async fn run(
     engine: Engine,
     effects: Vec<Arc<dyn Effect>>,
     mut started: mpsc::Receiver<Attempt>,
+    began: Timestamp,
     stop: CancellationToken,
 ) {
-    let runner = Runner { engine, effects };
-    let mut running = FuturesUnordered::new();
+    let runner = Arc::new(Runner { engine, effects });
+    let mut running = JoinSet::new();
     // Nobody else can hold an effect of an exclusive store: what a previous process left is taken over at once.
-    if !runner.engine.is_shared() {
-        running.extend(
-            runner
-                .due(LEASE)
-                .await
-                .into_iter()
-                .map(|id| runner.take_over(id, LEASE)),
-        );
-    }
-    let mut sweep = runner.engine.clock().sleep(SWEEP);
+    let mut orphaned = (!runner.engine.is_shared()).then(|| began + LEASE);
+    let mut sweep_in = Some(runner.engine.clock().sleep(Duration::ZERO));
     loop {
         let free = running.len() < EFFECTS_CONCURRENT_MAX;
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            Some(()) = running.next(), if !running.is_empty() => {}
-            () = &mut sweep, if free => {
-                let due = runner.due(Duration::ZERO).await;
-                // A backlog is worked off as fast as calls end, not a page a second.
-                let pause = if due.len() < EFFECTS_CONCURRENT_MAX { SWEEP } else { Duration::ZERO };
-                running.extend(due.into_iter().map(|id| runner.take_over(id, Duration::ZERO)));
-                sweep = runner.engine.clock().sleep(pause);
+            Some(ended) = running.join_next(), if !running.is_empty() => match ended {
+                Ok(Ended::Call) => {}
+                Ok(Ended::Sweep { due, before }) => {
+                    // A backlog is worked off as fast as calls end, not a page a second.
+                    let more = due.len() == EFFECTS_CONCURRENT_MAX;
+                    for id in due {
+                        running.spawn(Arc::clone(&runner).take_over(id, before));
+                    }
+                    orphaned = orphaned.filter(|_| more);
+                    sweep_in = Some(runner.engine.clock().sleep(if more { Duration::ZERO } else { SWEEP }));
+                }
+                Err(panic) => tracing::error!(%panic, "an effect panicked; it is tried again when its lease has ended"),
+            },
+            () = async { sweep_in.as_mut().expect("checked").await }, if free && sweep_in.is_some() => {
+                sweep_in = None;
+                running.spawn(Arc::clone(&runner).sweep(orphaned));
             }
-            Some(attempt) = started.recv(), if free => running.push(runner.start(attempt)),
+            Some(attempt) = started.recv(), if free => {
+                running.spawn(Arc::clone(&runner).start(attempt));
+            }
         }
     }
-    let finish = async { while running.next().await.is_some() {} };
+    let finish = async { while running.join_next().await.is_some() {} };
     tokio::select! {
         () = finish => {}
         () = runner.engine.clock().sleep(LEASE_RENEWAL) => {}
@@ -206,41 +215,54 @@ struct Runner {
     effects: Vec<Arc<dyn Effect>>,
 }
 
+/// What a task of the runner's has come to.
+enum Ended {
+    Call,
+    /// Some intents that nobody holds: their lease ended before that time.
+    Sweep {
+        due: Vec<Arc<str>>,
+        before: Timestamp,
+    },
+}
+
 impl Runner {
-    async fn due(&self, horizon: Duration) -> Vec<Arc<str>> {
+    async fn sweep(self: Arc<Self>, orphaned: Option<Timestamp>) -> Ended {
+        let now = self.engine.clock().now();
+        let before = orphaned.map_or(now, |orphaned| orphaned.max(now));
         let mut query = Query::by(EffectRecord::COLLECTION, "by_due", Vec::new(), EFFECTS_CONCURRENT_MAX);
-        query.range = (
-            Bound::Unbounded,
-            Bound::Included((self.engine.clock().now() + horizon).into()),
-        );
-        match self.engine.reader().query::<EffectRecord>(&query).await {
-            Ok(found) => found.into_iter().map(|(id, _)| id).collect(),
+        query.range = (Bound::Unbounded, Bound::Excluded(before.into()));
+        let due = match self.engine.reader().ids(&query).await {
+            Ok(due) => due,
             Err(error) => {
                 tracing::warn!(%error, "effects cannot be looked up");
                 Vec::new()
             }
+        };
+        Ended::Sweep { due, before }
+    }
+
+    async fn start(self: Arc<Self>, attempt: Attempt) -> Ended {
+        // If it waited for its turn too long, it is anybody's; the next sweep finds it.
+        if self.engine.clock().now() < attempt.held_until {
+            self.perform(&attempt).await;
         }
+        Ended::Call
     }
 
-    fn start(&self, attempt: Attempt) -> BoxFuture<'_, ()> {
-        Box::pin(async move { self.perform(&attempt).await })
-    }
-
-    /// Takes over an effect whose lease has ended (or would within `horizon`), unless somebody else did.
-    fn take_over(&self, id: Arc<str>, horizon: Duration) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            let attempt = self.edit(&id, move |record, now| {
-                let lapsed = record.due_at <= now + horizon;
-                lapsed.then(|| {
-                    record.due_at = now + LEASE;
-                    record.attempts += 1;
-                    record.attempt()
-                })
-            });
-            if let Some(attempt) = attempt.await {
-                self.perform(&attempt).await;
-            }
-        })
+    /// Takes over an effect whose lease ended before that time, unless somebody else did.
+    async fn take_over(self: Arc<Self>, id: Arc<str>, before: Timestamp) -> Ended {
+        let attempt = self.edit(&id, move |record, now| {
+            let lapsed = record.due_at < before;
+            lapsed.then(|| {
+                record.due_at = now + LEASE;
+                record.attempts += 1;
+                record.attempt()
+            })
+        });
+        if let Some(attempt) = attempt.await {
+            self.perform(&attempt).await;
+        }
+        Ended::Call
     }
 
     async fn perform(&self, attempt: &Attempt) {
@@ -252,13 +274,16 @@ impl Runner {
             tracing::error!(intent = %attempt.intent, "no effect of this kind is registered");
             return;
         };
-        let mut call = effect.perform(attempt);
-        let outcome = loop {
-            tokio::select! {
-                biased;
-                outcome = &mut call => break outcome,
-                () = self.engine.clock().sleep(LEASE_RENEWAL) => self.postpone(&attempt.intent, LEASE).await,
+        let renew = async {
+            loop {
+                self.engine.clock().sleep(LEASE_RENEWAL).await;
+                self.postpone(&attempt.intent, LEASE).await;
             }
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = effect.perform(attempt) => outcome,
+            () = renew => unreachable!("it is renewed for ever"),
         };
         if let Err(Postponed { after, reason }) = outcome {
             tracing::debug!(intent = %attempt.intent, attempt = attempt.number, reason, "the effect is postponed");

@@ -199,7 +199,7 @@ impl Engine {
         self.spawn(|stop| deadline::run(engine, deadline, stop));
     }
 
-    /// Runs the service's effects. To be called once, with all of them.
+    /// Runs the service's effects. To be called once, with all of them, before any command is given.
     pub fn perform(&self, effects: Vec<Arc<dyn Effect>>) {
         let taken = self
             .inner
@@ -209,8 +209,8 @@ impl Engine {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .take();
         let started = taken.expect("a service names its effects once");
-        let engine = self.clone();
-        self.spawn(|stop| effect::run(engine, effects, started, stop));
+        let (engine, began) = (self.clone(), self.clock().now());
+        self.spawn(move |stop| effect::run(engine, effects, started, began, stop));
     }
 
     /// Deletes records by id.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use kernel::bus::{Bus, BusError, Group, Message, Subscription};
@@ -21,10 +22,14 @@ pub enum Fault {
     UnknownBefore,
 }
 
-/// A store whose commits fail as told, and wait when told.
+/// How long a read takes once there are few readers.
+const READ: Duration = Duration::from_millis(1);
+
+/// A store whose commits fail as told, and wait when told; and whose reads take turns when told.
 #[derive(Debug)]
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
+    readers: Mutex<Option<Arc<Semaphore>>>,
     faults: Mutex<VecDeque<Fault>>,
     refused: Mutex<Option<String>>,
     gate: Semaphore,
@@ -37,6 +42,7 @@ impl FaultyStore {
     pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
         Arc::new(Self {
             inner,
+            readers: Mutex::default(),
             faults: Mutex::default(),
             refused: Mutex::default(),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
@@ -63,6 +69,19 @@ impl FaultyStore {
     pub fn open(&self) {
         self.gate
             .add_permits(Semaphore::MAX_PERMITS - self.gate.available_permits());
+    }
+
+    /// Reads take a moment each from now on, and a turn: so many at once, as from a pool of connections.
+    pub fn limit_readers(&self, at_once: usize) {
+        *lock(&self.readers) = Some(Arc::new(Semaphore::new(at_once)));
+    }
+
+    async fn read<T>(&self, read: impl Future<Output = T> + Send) -> T {
+        let readers = lock(&self.readers).clone();
+        let Some(readers) = readers else { return read.await };
+        let _turn = readers.acquire().await.expect("it is never closed");
+        tokio::time::sleep(READ).await;
+        read.await
     }
 
     /// The batches that were committed.
@@ -101,19 +120,19 @@ impl Store for FaultyStore {
     }
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
-        self.inner.get(keys).await
+        self.read(self.inner.get(keys)).await
     }
 
     async fn query(&self, query: &Query) -> Result<Vec<Found>, StoreError> {
-        self.inner.query(query).await
+        self.read(self.inner.query(query)).await
     }
 
     async fn stream(&self, id: &StreamId, from_version: u64, limit: usize) -> Result<Vec<Recorded>, StoreError> {
-        self.inner.stream(id, from_version, limit).await
+        self.read(self.inner.stream(id, from_version, limit)).await
     }
 
     async fn tail(&self, after: Position, limit: usize) -> Result<Tail, StoreError> {
-        self.inner.tail(after, limit).await
+        self.read(self.inner.tail(after, limit)).await
     }
 }
 
