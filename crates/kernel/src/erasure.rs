@@ -2,11 +2,13 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use contracts::{PublicEvent, Service, UserId};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use crate::auth::Verifier;
 use crate::bus::Message;
@@ -22,6 +24,13 @@ use crate::writer::{self, Priority};
 
 /// After this, no token of an erased user is valid any more.
 const TOKENS_OUTLIVED: SignedDuration = SignedDuration::from_secs(2 * crate::auth::TOKEN_LIFETIME_SECONDS);
+
+/// How often a replica asks what the others have noted, where several share a store.
+const POLL: Duration = Duration::from_secs(1);
+/// Erased users looked at in one go, the latest first.
+const LATEST_MAX: usize = 10_000;
+/// By how much the clocks of replicas may differ.
+const CLOCKS_APART_MAX: SignedDuration = SignedDuration::from_secs(60);
 
 /// A user who is gone; kept so that a late event or a token still valid does not bring anything back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -104,21 +113,57 @@ impl Purge for NothingKept {
 
 /// Starts the erasure of a service: refuses recently erased users, watches for purges that are due.
 pub async fn start(engine: &Engine, verifier: &Arc<Verifier>, purge: Arc<dyn Purge>) -> Result<(), StoreError> {
-    let verifier = Arc::clone(verifier);
-    let mut recent = Query::by(ErasedUser::COLLECTION, "by_erased", Vec::new(), 10_000);
-    recent.range = (
-        Bound::Included((engine.clock().now() - TOKENS_OUTLIVED).into()),
-        Bound::Unbounded,
-    );
-    for (_, erased) in engine.reader().query::<ErasedUser>(&recent).await? {
-        verifier.refuse_user(erased.user_id, erased.erased_at + TOKENS_OUTLIVED);
+    let refusals = Refusals {
+        engine: engine.clone(),
+        verifier: Arc::clone(verifier),
+    };
+    let since = engine.clock().now() - TOKENS_OUTLIVED;
+    let latest = refusals.refuse(since).await?.unwrap_or(since);
+    if engine.is_shared() {
+        engine.spawn(|stop| refusals.follow(latest, stop));
     }
     engine.watch(Arc::new(Purges {
         engine: engine.clone(),
-        verifier,
+        verifier: Arc::clone(verifier),
         purge,
     }));
     Ok(())
+}
+
+/// Whose tokens are refused, whichever replica has seen that they are gone.
+struct Refusals {
+    engine: Engine,
+    verifier: Arc<Verifier>,
+}
+
+impl Refusals {
+    /// Refuses those who were erased since then, and says when the latest was.
+    async fn refuse(&self, since: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let mut latest = Query::by(ErasedUser::COLLECTION, "by_erased", Vec::new(), LATEST_MAX);
+        latest.range = (Bound::Included(since.into()), Bound::Unbounded);
+        latest.descending = true;
+        let erased = self.engine.reader().query::<ErasedUser>(&latest).await?;
+        for (_, erased) in &erased {
+            self.verifier
+                .refuse_user(erased.user_id, erased.erased_at + TOKENS_OUTLIVED);
+        }
+        Ok(erased.first().map(|(_, latest)| latest.erased_at))
+    }
+
+    /// Another replica may have noted and purged a user without this one's seeing the event.
+    async fn follow(self, mut latest: Timestamp, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = self.engine.clock().sleep(POLL) => {}
+            }
+            match self.refuse(latest - CLOCKS_APART_MAX).await {
+                Ok(newest) => latest = newest.map_or(latest, |newest| newest.max(latest)),
+                Err(error) => tracing::warn!(%error, "erased users cannot be looked up"),
+            }
+        }
+    }
 }
 
 /// The reaction that notes erased users; every service but users has it among its own.
@@ -161,11 +206,14 @@ impl Deadline for Purges {
     }
 
     async fn expire(&self, ids: Vec<Arc<str>>) -> Expired {
-        for id in ids {
-            let Ok(user) = id.parse::<UserId>() else { continue };
+        let users: Vec<UserId> = ids.iter().filter_map(|id| id.parse().ok()).collect();
+        // All of them first: what one has left may take long to delete.
+        for &user in &users {
             self.verifier
                 .refuse_user(user, self.engine.clock().now() + TOKENS_OUTLIVED);
-            idempotency::erase(&self.engine, &id).await?;
+        }
+        for user in users {
+            idempotency::erase(&self.engine, &user.to_string()).await?;
             self.purge.purge(user).await?;
             let purged = self
                 .engine
