@@ -18,9 +18,9 @@ use kernel::event::{Position, StreamId};
 use kernel::http::Paging;
 use kernel::memory::MemoryStore;
 use kernel::memory::bus::MemoryBus;
-use kernel::reaction::{Consumers, Failed, LetterError, Reaction, Start};
+use kernel::reaction::{Checkpoint, Consumers, Failed, LetterError, Reaction, Start};
 use kernel::relay;
-use kernel::store::Store;
+use kernel::store::{Query, Store};
 use kernel::unit::{Unit, Views};
 use kernel::writer::{self, Priority};
 use serde::{Deserialize, Serialize};
@@ -228,6 +228,39 @@ async fn assert_all_seen_once(engine: &Engine, last: u64) {
     }
 }
 
+/// What has become of the source's events: how many were applied, are parked, were discarded. Together, in each lane, as
+/// many as there were up to the checkpoint.
+async fn accounts(target: &Engine, source: &Engine) -> [u64; 3] {
+    let journal = source
+        .reader()
+        .store()
+        .tail(Position::START, 1000)
+        .await
+        .unwrap()
+        .events;
+    let checkpoints = Query::all(Checkpoint::COLLECTION, 1000);
+    let mut sums = [0; 3];
+    for found in target.reader().store().query(&checkpoints).await.unwrap() {
+        let checkpoint: serde_json::Value = serde_json::from_str(&found.stored.document).unwrap();
+        let lane: u16 = found.id.rsplit('/').next().unwrap().parse().unwrap();
+        let counts = ["applied", "parked", "discarded"].map(|name| checkpoint[name].as_u64().unwrap());
+        let position = checkpoint["position"].as_u64().unwrap();
+        let events = journal
+            .iter()
+            .filter(|event| event.lane.0 == lane && event.position.0 <= position);
+        assert_eq!(
+            counts.iter().sum::<u64>(),
+            events.count() as u64,
+            "{} {checkpoint}",
+            found.id
+        );
+        for (sum, count) in sums.iter_mut().zip(counts) {
+            *sum += count;
+        }
+    }
+    sums
+}
+
 fn witness(engine: &Engine, bus: &Arc<dyn Bus>, witness: Witness) -> Consumers {
     Consumers::start(engine, bus, vec![Arc::new(witness)])
 }
@@ -250,6 +283,7 @@ async fn each_event_has_its_effect_once_and_in_order_when_messages_are_lost_and_
     let _consumers = witness(&target, &bus, Witness::default());
     happen_much(&source.engine, 1..=10).await;
     assert_all_seen_once(&target, 10).await;
+    assert_eq!(accounts(&target, &source.engine).await, [10 * STREAMS, 0, 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -265,6 +299,7 @@ async fn a_restart_of_the_consumer_loses_and_doubles_nothing() {
     let target = engine(Service::Inventory, target_store).await;
     let _consumers = witness(&target, &source.bus(), Witness::default());
     assert_all_seen_once(&target, 15).await;
+    assert_eq!(accounts(&target, &source.engine).await, [15 * STREAMS, 0, 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -313,6 +348,7 @@ async fn poison_parks_its_own_stream_and_the_others_go_on() {
         assert_eq!(seen(&target, "bad").await, [1]);
         let letters = consumers.dead_letters().list(&Paging::default()).await.unwrap().data;
         assert_eq!(letters.len(), 3, "the event itself and the two that follow it");
+        assert_eq!(accounts(&target, &source.engine).await, [3 * STREAMS + 1, 3, 0]);
         assert_eq!(
             letters
                 .iter()
@@ -334,6 +370,7 @@ async fn poison_parks_its_own_stream_and_the_others_go_on() {
         trips.store(false, Ordering::Relaxed);
         assert_eq!(consumers.dead_letters().retry(letters[0].id, admin).await.unwrap(), 3);
         assert_eq!(seen(&target, "bad").await, [1, 2, 3, 4]);
+        assert_eq!(accounts(&target, &source.engine).await, [3 * STREAMS + 4, 0, 0]);
         happen(&source.engine, "bad", 5).await;
         until_seen(&target, "bad", 5).await;
         assert!(
@@ -379,8 +416,10 @@ async fn a_discarded_letter_is_given_up_in_somebodys_name_and_the_rest_can_go_on
         ..Context::system("test")
     };
     letters.discard(ids[0], admin.clone()).await.unwrap();
+    assert_eq!(accounts(&target, &source.engine).await, [1, 1, 1]);
     letters.retry(ids[1], admin.clone()).await.unwrap();
     assert_eq!(seen(&target, "bad").await, [1, 3]);
+    assert_eq!(accounts(&target, &source.engine).await, [2, 0, 1]);
     let again = letters.discard(ids[0], admin).await;
     assert!(matches!(again, Err(LetterError::Unknown(_))), "{again:?}");
 }

@@ -34,8 +34,8 @@ impl std::fmt::Display for Cause {
                  and `tradewind republish` sends it again"
             ),
             Self::OtherEpoch => f.write_str(
-                "the source's journal was restored from a backup, so positions mean something else now; compare the two \
-                 and reset this consumer, or restore this service from the same backup",
+                "the source's journal was restored from a backup, so positions mean something else now; restore this \
+                 service from the same backup",
             ),
         }
     }

@@ -35,7 +35,7 @@ enum Interrupted {
     Writer(#[from] writer::Error),
     #[error(
         "lane {} was handled up to {checkpoint}, beyond the source's last position {head}: the source was restored from \
-         an older backup; restore this service from the same backup, or reset this consumer", lane.0
+         an older backup; restore this service from the same backup", lane.0
     )]
     BeyondHead {
         lane: Lane,
