@@ -1,6 +1,6 @@
 //! The first start, and the first admin.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -129,6 +129,35 @@ fn a_server_whose_output_nobody_reads_any_more_ends_in_order() {
     assert!(line.contains("listens on"), "{line}");
     signal("TERM", child.id());
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// A request that never ends would be waited for; whoever does not want to wait says so again.
+#[test]
+fn told_a_second_time_a_server_ends_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut serve = tradewind();
+    serve
+        .arg("serve")
+        .current_dir(directory.path())
+        .env("TRADEWIND_LISTEN", "127.0.0.1:0");
+    let mut child = serve.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut until = |wanted: &str| lines.find_map(|line| line.unwrap().split_once(wanted).map(|it| it.1.to_owned()));
+    let address = until("http://").unwrap();
+    let mut client = std::net::TcpStream::connect(address).unwrap();
+    let head = "POST /api/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\n\
+        content-length: 9\r\n\r\n";
+    client.write_all(head.as_bytes()).unwrap();
+    // It asks for the body, so the request is under way.
+    client.read_exact(&mut [0]).unwrap();
+    signal("TERM", child.id());
+    until("finishes what was accepted").unwrap();
+    assert!(child.try_wait().unwrap().is_none(), "the request was not waited for");
+    signal("TERM", child.id());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("ended at once"), "{said}");
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     let config = Config::load(arguments.config.as_deref())?;
     log_to_standard_error(&config, arguments.command.default_log())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         match arguments.command {
             Command::Serve { services } => serve::run(&config, &services).await?,
             Command::Demo(options) => commands::demo::run(&options).await?,
@@ -103,7 +103,10 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             Command::Rebuild(options) => commands::rebuild::run(&config, &options).await?,
         }
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    // What still runs was given up on.
+    runtime.shutdown_background();
+    done
 }
 
 impl Command {

@@ -13,7 +13,7 @@ use crate::data::DataDirectory;
 use crate::system::System;
 use crate::{first_admin, metrics, server};
 
-/// Runs until SIGTERM or SIGINT, then finishes what was accepted.
+/// Runs until SIGTERM or SIGINT, then finishes what was accepted, unless told a second time.
 pub async fn run(config: &Config, services: &[String]) -> Result<()> {
     if !services.is_empty() {
         bail!(
@@ -22,7 +22,7 @@ pub async fn run(config: &Config, services: &[String]) -> Result<()> {
         );
     }
     // Before anything is begun: whoever asks to end while it starts is obeyed once that can be done in order.
-    let signals = Signals::listen()?;
+    let mut signals = Signals::listen()?;
     let data = DataDirectory::lock(&config.data)?;
     let listener = server::bind(config.listen).await?;
     let address = listener.local_addr()?;
@@ -49,9 +49,16 @@ pub async fn run(config: &Config, services: &[String]) -> Result<()> {
     say("Tradewind finishes what was accepted");
     stop.cancel();
     system.close_streams();
-    serving.await?;
-    system.stop().await;
-    Ok(())
+    let finish = async {
+        serving.await?;
+        system.stop().await;
+        Ok(())
+    };
+    tokio::select! {
+        biased;
+        finished = finish => finished,
+        () = signals.wait() => bail!("ended at once; what was acknowledged is stored, and goes on at the next start"),
+    }
 }
 
 /// Whoever started the server may read no more of what it says; that must not keep it from ending in order.
@@ -73,7 +80,7 @@ impl Signals {
         })
     }
 
-    async fn wait(mut self) {
+    async fn wait(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
