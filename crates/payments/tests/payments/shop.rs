@@ -72,6 +72,8 @@ impl Shop {
     /// The process ends, whatever it was about to do, and another starts on the same store.
     pub(crate) async fn restart(&mut self) {
         self.engine.stop().await;
+        // A process does not start in the microsecond in which another has ended.
+        self.sleep(Duration::from_millis(1)).await;
         let parts = Parts {
             store: Arc::clone(self.engine.reader().store()),
             shared: false,
