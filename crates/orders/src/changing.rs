@@ -87,7 +87,7 @@ fn change_texts(unit: &mut Unit<'_>, key: &str, request: &UpdateOrder, by: User)
     let editor = if by.is_admin() { Editor::Admin } else { Editor::Owner };
     let before = unit.get::<Order>(key).ok_or(Error::Unknown)?;
     let owner_is_gone = is_erased(unit, before.user_id);
-    if owner_is_gone && before.status() != OrderStatus::Paid {
+    if owner_is_gone && (before.status() != OrderStatus::Paid || !request.metadata.is_keep()) {
         return Err(Error::TextsSettled {
             status: before.status(),
         });

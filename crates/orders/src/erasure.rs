@@ -40,7 +40,7 @@ fn is_settled(state: &State) -> bool {
     }
 }
 
-/// Cancels the unpaid orders of an erased user, and deletes the texts of all but the paid ones.
+/// Cancels the unpaid orders of an erased user, and deletes the texts; of paid ones all but the address.
 #[derive(Debug)]
 pub(crate) struct Orders {
     pub(crate) engine: Engine,
@@ -74,11 +74,14 @@ fn forget(unit: &mut Unit<'_>, id: &str) {
         details: Vec::new(),
     };
     // Erasure is refused by no order; one that is not in memory yet is decided again.
-    if let Ok(order) = decide(unit, id, cancel)
-        && order.has_texts
-        && is_settled(&order.state)
-        && unit.get::<OrderTexts>(id).is_some()
-    {
+    let Ok(order) = decide(unit, id, cancel) else { return };
+    let Some(texts) = unit.get::<OrderTexts>(id) else {
+        return;
+    };
+    let left = texts.for_delivery();
+    if is_settled(&order.state) || left.is_empty() {
         unit.delete::<OrderTexts>(id);
+    } else if left != *texts {
+        unit.put(id, left);
     }
 }

@@ -35,6 +35,15 @@ impl OrderTexts {
             .collect()
     }
 
+    /// What is needed to deliver the order, and nothing else.
+    #[must_use]
+    pub fn for_delivery(&self) -> Self {
+        Self {
+            shipping_address: self.shipping_address.clone(),
+            ..Self::default()
+        }
+    }
+
     /// True if there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

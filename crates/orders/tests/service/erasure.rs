@@ -58,9 +58,14 @@ async fn a_paid_order_of_an_erased_user_keeps_its_address_until_it_is_settled() 
         shop.reserved(&order).await;
         let payment = shop.new_payment();
         shop.captured(&order, payment).await;
+        let metadata = json!({"metadata": {"gift": "for Charles"}});
+        shop.update(&order, metadata.clone(), shop.admin).await.unwrap();
         shop.erase(shop.ada).await;
         assert_eq!(shop.status(&order).await, OrderStatus::Paid);
-        assert!(shop.read(&order).await.shipping_address.is_some());
+        let left = shop.read(&order).await;
+        assert_eq!((left.shipping_address.is_some(), left.metadata), (true, None));
+        let again = shop.update(&order, metadata, shop.admin).await;
+        assert!(matches!(again, Err(Error::TextsSettled { .. })), "{again:?}");
         match end {
             OrderStatus::Refunded => shop.refunded(&order, payment, order.total).await,
             end => drop(shop.update(&order, json!({"status": end}), shop.admin).await.unwrap()),
