@@ -192,7 +192,11 @@ pub(crate) async fn run(
                     orphaned = orphaned.filter(|_| more);
                     sweep_in = Some(runner.engine.clock().sleep(if more { Duration::ZERO } else { SWEEP }));
                 }
-                Err(panic) => tracing::error!(%panic, "an effect panicked; it is tried again when its lease has ended"),
+                Err(panic) => {
+                    tracing::error!(%panic, "an effect panicked; it is tried again when its lease has ended");
+                    // It may have been the sweep.
+                    sweep_in.get_or_insert_with(|| runner.engine.clock().sleep(SWEEP));
+                }
             },
             () = async { sweep_in.as_mut().expect("checked").await }, if free && sweep_in.is_some() => {
                 sweep_in = None;
