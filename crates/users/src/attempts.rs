@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kernel::clock::Clock;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{Error, password};
@@ -76,14 +76,25 @@ impl Attempts {
         }
     }
 
+    /// The account's counters: the same for all who ask at the same time, new ones once the window is over.
     fn account(&self, id: &Arc<str>) -> Arc<Account> {
         let now = self.clock.monotonic();
-        match self.accounts.get(id) {
-            Some(account) if !account.is_over(now) => account,
-            _ => {
+        let known = self.accounts.entry(id, None, |_, account| {
+            if account.is_over(now) {
+                *account = Arc::new(Account::new());
+            }
+            EntryAction::Retain(Arc::clone(account))
+        });
+        match known {
+            EntryResult::Retained(account) => account,
+            EntryResult::Vacant(place) => {
                 let account = Arc::new(Account::new());
-                self.accounts.insert(Arc::clone(id), Arc::clone(&account));
+                // Refused only if the place was taken away again, by an eviction.
+                let _ = place.insert(Arc::clone(&account));
                 account
+            }
+            EntryResult::Removed(..) | EntryResult::Replaced(..) | EntryResult::Timeout => {
+                unreachable!("entries are kept, and waited for without end")
             }
         }
     }
@@ -197,6 +208,24 @@ mod tests {
         };
         assert_eq!(burst(false).await, 200);
         assert_eq!(burst(true).await, FAILED_MAX);
+    }
+
+    #[test]
+    fn those_who_come_first_at_the_same_time_meet_at_one_account() {
+        let attempts = attempts();
+        let barrier = std::sync::Barrier::new(2);
+        for round in 0..2_000 {
+            let id = Arc::from(format!("account-{round}"));
+            let come = || {
+                barrier.wait();
+                attempts.account(&id)
+            };
+            let (one, other) = std::thread::scope(|threads| {
+                let other = threads.spawn(come);
+                (come(), other.join().unwrap())
+            });
+            assert!(Arc::ptr_eq(&one, &other), "in round {round} each counts on its own");
+        }
     }
 
     #[tokio::test(start_paused = true)]
