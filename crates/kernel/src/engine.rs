@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cache::Cache;
+use crate::cache::{CACHE_BYTES_MAX, Cache};
 use crate::clock::{Clock, Ids};
 use crate::context::Context;
 use crate::deadline::{self, Deadline, Expired};
@@ -22,9 +22,6 @@ use crate::reader::Reader;
 use crate::relay::RelayCursor;
 use crate::store::{Schema, Store, StoreError};
 use crate::writer::{self, Priority, Setup, Writer};
-
-/// Committed documents that a service keeps in memory.
-pub const CACHED_DOCUMENTS_MAX: usize = 16 * 1024;
 
 /// The collections that every service has besides its own.
 pub const KERNEL_COLLECTIONS: &[&Collection] = &[
@@ -98,7 +95,7 @@ impl Engine {
         let position = parts.store.tail(Position::START, 0).await?.head.position;
         let (head_changes, head) = watch::channel(position);
         let (effects_started, effects) = mpsc::channel(effect::EFFECTS_QUEUED_MAX);
-        let cache = Cache::new(CACHED_DOCUMENTS_MAX);
+        let cache = Cache::new(CACHE_BYTES_MAX);
         let writer_id = parts.ids.uuid(parts.clock.now());
         let (writer, task) = writer::writer(Setup {
             // A replica's own name, so that its last batch is found when an outcome is unknown. An exclusive store has

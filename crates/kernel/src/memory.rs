@@ -15,7 +15,8 @@ use crate::document::Key;
 use crate::event::{Epoch, NewEvent, Position, Recorded, StreamId};
 use crate::memory::table::Table;
 use crate::store::{
-    Batch, CommitError, Committed, Conflict, Expect, Found, Head, Query, Schema, Store, StoreError, Stored, Tail,
+    Batch, CommitError, Committed, Conflict, Expect, Found, Head, Query, Schema, Store, StoreError, Stored,
+    TAIL_BYTES_MAX, Tail,
 };
 
 /// A whole store behind one lock. Nothing in it depends on time, chance or addresses, so a run repeats under its seed.
@@ -113,12 +114,28 @@ impl Store for MemoryStore {
     async fn tail(&self, after: Position, limit: usize) -> Result<Tail, StoreError> {
         let state = self.state();
         let skipped = usize::try_from(after.0).unwrap_or(usize::MAX);
-        let events = state.journal.iter().skip(skipped).take(limit).cloned().collect();
+        let events = state.journal.iter().skip(skipped).take(limit);
         Ok(Tail {
             head: state.head.clone(),
-            events,
+            events: until_full(events, TAIL_BYTES_MAX, |event| event.data.get().len())
+                .cloned()
+                .collect(),
         })
     }
+}
+
+/// The items up to and with the one that brings the sum of their sizes to `bytes_max`.
+fn until_full<T>(
+    items: impl Iterator<Item = T>,
+    bytes_max: usize,
+    bytes: impl Fn(&T) -> usize,
+) -> impl Iterator<Item = T> {
+    let mut sum = 0usize;
+    items.take_while(move |item| {
+        let open = sum < bytes_max || sum == 0;
+        sum = sum.saturating_add(bytes(item));
+        open
+    })
 }
 
 impl State {

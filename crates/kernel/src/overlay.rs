@@ -67,6 +67,8 @@ struct Slot {
     key: Key,
     base: Base,
     body: Option<Body>,
+    /// Size of the body as JSON, as it was read or is to be written.
+    bytes: usize,
     written: bool,
 }
 
@@ -139,7 +141,7 @@ impl Overlay {
     pub(crate) fn fresh<D: Document>(&mut self, id: Arc<str>) {
         let key = Key::of::<D>(id);
         if !self.by_key.contains_key(&key) {
-            self.insert(key, Base::Fresh, None);
+            self.insert(key, Base::Fresh, None, 0);
         }
     }
 
@@ -202,31 +204,30 @@ impl Overlay {
             return;
         }
         let version = stored.as_ref().map(|stored| stored.version);
-        self.insert(
-            key,
-            Base::Read(version),
-            stored.map(|stored| Body::Raw(stored.document)),
-        );
+        let bytes = stored.as_ref().map_or(0, |stored| stored.document.len());
+        let body = stored.map(|stored| Body::Raw(stored.document));
+        self.insert(key, Base::Read(version), body, bytes);
     }
 
     fn slot(&mut self, key: Key) -> Option<usize> {
         if let Some(&index) = self.by_key.get(&key) {
             return Some(index);
         }
-        if let Some(Cached { version, body }) = self.cache.get(&key) {
-            return Some(self.insert(key, Base::Read(version), body));
+        if let Some(Cached { version, body, bytes }) = self.cache.get(&key) {
+            return Some(self.insert(key, Base::Read(version), body, bytes));
         }
         self.missing.push(key);
         None
     }
 
-    fn insert(&mut self, key: Key, base: Base, body: Option<Body>) -> usize {
+    fn insert(&mut self, key: Key, base: Base, body: Option<Body>, bytes: usize) -> usize {
         let index = self.slots.len();
         self.by_key.insert(key.clone(), index);
         self.slots.push(Slot {
             key,
             base,
             body,
+            bytes,
             written: false,
         });
         index
@@ -238,14 +239,15 @@ impl Overlay {
     }
 
     /// The batch's document writes, and what was only read.
-    pub(crate) fn writes(&self) -> Result<Writes, serde_json::Error> {
+    pub(crate) fn writes(&mut self) -> Result<Writes, serde_json::Error> {
         let mut writes = Writes::default();
         for Slot {
             key,
             base,
             body,
+            bytes,
             written,
-        } in &self.slots
+        } in &mut self.slots
         {
             let expect = match base {
                 Base::Fresh | Base::Read(None) => Expect::Absent,
@@ -254,6 +256,7 @@ impl Overlay {
             match (written, body, base) {
                 (true, Some(body), _) => {
                     let (document, columns) = body.encode()?;
+                    *bytes = document.len();
                     writes.puts.push(Put {
                         key: key.clone(),
                         document,
@@ -280,6 +283,7 @@ impl Overlay {
             key,
             base,
             body,
+            bytes,
             written,
         } in self.slots
         {
@@ -293,7 +297,8 @@ impl Overlay {
                 (true, Some(_)) => Some(before.unwrap_or(0) + 1),
                 (true, None) => None,
             };
-            self.cache.insert(key, Cached { version, body });
+            let bytes = if body.is_some() { bytes } else { 0 };
+            self.cache.insert(key, Cached { version, body, bytes });
         }
     }
 }

@@ -6,7 +6,7 @@ use contracts::DecodeError;
 use jiff::Timestamp;
 
 use crate::aggregate::{Occurrence, Projected};
-use crate::cache::Cache;
+use crate::cache::{CACHE_BYTES_MAX, Cache};
 use crate::clock::Ids;
 use crate::document::{Collection, Key, Kind};
 use crate::event::{Position, Recorded};
@@ -70,7 +70,7 @@ pub async fn rebuild(
         empty(store, collection, ids).await?;
     }
     // Views fit in memory a page at a time; the cache keeps the hot ones between pages.
-    let cache = Cache::new(crate::engine::CACHED_DOCUMENTS_MAX);
+    let cache = Cache::new(CACHE_BYTES_MAX);
     let mut after = Position::START;
     loop {
         let tail = store.tail(after, PAGE).await?;

@@ -17,6 +17,8 @@ use crate::event::{Epoch, NewEvent, Position, Recorded, StreamId};
 pub const EVENT_BYTES_MAX: usize = 256 * 1024;
 /// What an event's envelope adds at most: ids, times, the request, and a subject of 200 characters.
 pub const ENVELOPE_BYTES_MAX: usize = 8 * 1024;
+/// A tail ends with the event that brings the data of its events to so much, whatever its limit.
+pub const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A journal and documents in one database, for one service.
 ///
@@ -49,7 +51,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The events of one stream from `from_version` on, in order; at most `limit`.
     async fn stream(&self, id: &StreamId, from_version: u64, limit: usize) -> Result<Vec<Recorded>, StoreError>;
 
-    /// The events after `after`, in order; at most `limit`. `limit` 0 asks for the head alone.
+    /// The events after `after`, in order; at most `limit`, and none after the one with which their data has
+    /// [`TAIL_BYTES_MAX`] bytes. `limit` 0 asks for the head alone.
     async fn tail(&self, after: Position, limit: usize) -> Result<Tail, StoreError>;
 }
 
@@ -186,6 +189,8 @@ pub struct Query {
     pub after: Option<(Option<Value>, Arc<str>)>,
     /// At most so many.
     pub limit: usize,
+    /// None after the one with which the documents have so many bytes.
+    pub bytes_max: usize,
 }
 
 impl Query {
@@ -202,6 +207,7 @@ impl Query {
             descending: false,
             after: None,
             limit,
+            bytes_max: usize::MAX,
         }
     }
 

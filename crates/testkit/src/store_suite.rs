@@ -72,7 +72,9 @@ macro_rules! store_suite {
             journal: the_largest_event_is_kept;
             journal: a_stream_is_read_from_a_version_up_to_a_limit;
             journal: the_tail_is_read_in_pieces;
+            journal: a_tail_ends_with_the_event_that_fills_it;
             queries: pages_by_a_column_are_ordered_by_it_and_then_by_id;
+            queries: a_page_ends_with_the_document_that_fills_it;
             queries: an_index_leaves_documents_out_whose_first_column_is_null;
             queries: null_in_a_later_column_sorts_first_and_lies_in_no_range;
             queries: ranges_include_or_exclude_their_bounds;

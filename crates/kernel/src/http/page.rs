@@ -9,6 +9,9 @@ use contracts::{Code, Cursor, Limit, Page, Problem};
 use crate::document::{ColumnType, Value};
 use crate::store::{Found, Query};
 
+/// Documents read for one page, in bytes as JSON: a page of large ones is shorter than its limit. 1 MiB.
+pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
+
 /// The position of an entry in a query's order: its sort value (`None` where the order is that of the ids) and its id.
 /// What [`Query::after`] takes.
 pub type Place = (Option<Value>, Arc<str>);
@@ -29,8 +32,8 @@ impl Paging {
         Ok(Self { limit, after })
     }
 
-    /// The query for this page; it asks for one document more than the limit, which tells whether another page follows.
-    /// 422 if the cursor is of a list in another order.
+    /// The query for this page; it asks for one document more than the page shows, which tells whether another page
+    /// follows. 422 if the cursor is of a list in another order.
     pub fn apply(&self, query: Query) -> Result<Query, Problem> {
         if let Some((sort, _)) = &self.after {
             let column = query
@@ -48,6 +51,7 @@ impl Paging {
         }
         Ok(Query {
             limit: self.limit.get() + 1,
+            bytes_max: PAGE_BYTES_MAX,
             after: self.after.clone(),
             ..query
         })
@@ -55,14 +59,11 @@ impl Paging {
 
     /// The page of what the store found when asked by [`Paging::apply`]; `entry` makes an entry of each.
     pub fn page<T, E>(&self, found: Vec<Found>, entry: impl FnMut(Found) -> Result<T, E>) -> Result<Page<T>, E> {
-        let more = found.len() > self.limit.get();
-        let last = if more { found.get(self.limit.get() - 1) } else { None };
+        let full = found.iter().map(|found| found.stored.document.len()).sum::<usize>() >= PAGE_BYTES_MAX;
+        let shown = if full { (found.len() - 1).max(1) } else { found.len() }.min(self.limit.get());
+        let last = found[..shown].last().filter(|_| full || shown < found.len());
         let next_cursor = last.map(|last| encode(last.sort.as_ref(), &last.id));
-        let data = found
-            .into_iter()
-            .take(self.limit.get())
-            .map(entry)
-            .collect::<Result<_, E>>()?;
+        let data = found.into_iter().take(shown).map(entry).collect::<Result<_, E>>()?;
         Ok(Page { data, next_cursor })
     }
 }
@@ -156,13 +157,14 @@ mod tests {
     };
 
     fn found(id: &str, sort: Option<Value>) -> Found {
+        found_with(id, sort, "{}".into())
+    }
+
+    fn found_with(id: &str, sort: Option<Value>, document: Arc<str>) -> Found {
         Found {
             id: id.into(),
             sort,
-            stored: Stored {
-                version: 1,
-                document: "{}".into(),
-            },
+            stored: Stored { version: 1, document },
         }
     }
 
@@ -227,5 +229,26 @@ mod tests {
         assert_eq!(first.data, ["a", "b"]);
         let next = Paging::new(Limit::default(), first.next_cursor.as_ref()).unwrap();
         assert_eq!(next.after, Some((Some(7.into()), "b".into())));
+    }
+
+    #[test]
+    fn a_page_of_large_documents_is_shorter_and_says_that_more_follow() {
+        let paging = Paging::new(Limit::default(), None).unwrap();
+        assert_eq!(paging.apply(Query::all(ORDERS, 1)).unwrap().bytes_max, PAGE_BYTES_MAX);
+        let page = |sizes: &[(&str, usize)]| {
+            let found = sizes
+                .iter()
+                .map(|(id, bytes)| found_with(id, None, " ".repeat(*bytes).into()));
+            let page = paging.page(found.collect(), |found| Ok::<_, Infallible>(found.id.to_string()));
+            let Page { data, next_cursor } = page.unwrap();
+            let next = next_cursor.map(|cursor| decode(&cursor).unwrap().1.to_string());
+            (data.join(" "), next.unwrap_or_default())
+        };
+        let almost = PAGE_BYTES_MAX - 10;
+        assert_eq!(page(&[("a", almost), ("b", 9)]), ("a b".to_owned(), String::new()));
+        assert_eq!(page(&[("a", almost), ("b", 10)]), ("a".to_owned(), "a".to_owned()));
+        // Whether another follows one that fills the page alone, only the next page tells.
+        assert_eq!(page(&[("a", PAGE_BYTES_MAX)]), ("a".to_owned(), "a".to_owned()));
+        assert_eq!(page(&[]), (String::new(), String::new()));
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::document::{Collection, Index, Value};
+use crate::memory::until_full;
 use crate::store::{Found, Put, Query, Stored};
 
 pub(super) struct Table {
@@ -85,16 +86,15 @@ impl Table {
             Some((sort, id)) if query.descending => *found < (sort.clone(), id),
             Some((sort, id)) => *found > (sort.clone(), id),
         };
-        let page = matches.into_iter().filter(beyond).take(query.limit);
-        page.map(|(sort, id)| {
+        let page = matches.into_iter().filter(beyond).take(query.limit).map(|(sort, id)| {
             debug_assert_eq!(sort.is_some(), sorted_by_column);
             Found {
                 id: Arc::clone(id),
                 sort,
                 stored: self.rows[id].stored.clone(),
             }
-        })
-        .collect()
+        });
+        until_full(page, query.bytes_max, |found| found.stored.document.len()).collect()
     }
 
     /// What has the wanted values in the index's first columns, with the value of the next one (`None`: the id).

@@ -3,7 +3,7 @@
 use contracts::EventId;
 use jiff::Timestamp;
 use kernel::event::{Epoch, Lane, Meta, Position, Recorded, StreamId};
-use kernel::store::{Head, StoreError, Tail};
+use kernel::store::{Head, StoreError, TAIL_BYTES_MAX, Tail};
 use rusqlite::{Connection, Row, Rows, params};
 use serde_json::value::RawValue;
 
@@ -21,7 +21,7 @@ pub(super) fn stream(
         .prepare_cached(statements::STREAM)
         .map_err(|error| unavailable(&error))?;
     let rows = select.query(params![id.as_str(), from_version, row_limit(limit)]);
-    events(rows.map_err(|error| unavailable(&error))?)
+    events(rows.map_err(|error| unavailable(&error))?, usize::MAX)
 }
 
 pub(super) fn tail(connection: &mut Connection, after: Position, limit: usize) -> Result<Tail, StoreError> {
@@ -32,7 +32,7 @@ pub(super) fn tail(connection: &mut Connection, after: Position, limit: usize) -
             .prepare_cached(statements::TAIL)
             .map_err(|error| unavailable(&error))?;
         let rows = select.query(params![after, row_limit(limit)]);
-        found = events(rows.map_err(|error| unavailable(&error))?)?;
+        found = events(rows.map_err(|error| unavailable(&error))?, TAIL_BYTES_MAX)?;
     }
     // Read after the events, so the head is at or beyond them without a transaction around both.
     let mut select = connection
@@ -60,10 +60,15 @@ pub(super) fn row_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-fn events(mut rows: Rows<'_>) -> Result<Vec<Recorded>, StoreError> {
-    let mut events = Vec::new();
-    while let Some(row) = rows.next().map_err(|error| unavailable(&error))? {
-        events.push(event(row)?);
+/// The events up to and with the one that brings their data to `bytes_max`.
+fn events(mut rows: Rows<'_>, bytes_max: usize) -> Result<Vec<Recorded>, StoreError> {
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    while bytes < bytes_max
+        && let Some(row) = rows.next().map_err(|error| unavailable(&error))?
+    {
+        let event = event(row)?;
+        bytes += event.data.get().len();
+        events.push(event);
     }
     Ok(events)
 }

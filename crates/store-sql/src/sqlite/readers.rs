@@ -98,10 +98,7 @@ pub(super) fn query(connection: &mut Connection, query: &Query) -> Result<Vec<Fo
     snapshot(connection, sections.len() > 1, |connection| {
         let mut found = Vec::new();
         for &section in sections {
-            let missing = query.limit - found.len();
-            if missing > 0 {
-                read_section(connection, query, section, missing, &mut found)?;
-            }
+            read_section(connection, query, section, &mut found)?;
         }
         Ok(found)
     })
@@ -111,9 +108,13 @@ fn read_section(
     connection: &Connection,
     query: &Query,
     section: Section,
-    limit: usize,
     found: &mut Vec<Found>,
 ) -> rusqlite::Result<()> {
+    let missing = query.limit - found.len();
+    let mut bytes: usize = found.iter().map(|found| found.stored.document.len()).sum();
+    if missing == 0 || (bytes >= query.bytes_max && !found.is_empty()) {
+        return Ok(());
+    }
     let page = Page::new(query, section);
     let mut select = connection.prepare_cached(&page.text)?;
     let mut place = 0;
@@ -126,7 +127,7 @@ fn read_section(
             Parameter::Value(Value::Null) => select.raw_bind_parameter(place, rusqlite::types::Null)?,
         }
     }
-    select.raw_bind_parameter(place + 1, row_limit(limit))?;
+    select.raw_bind_parameter(place + 1, row_limit(missing))?;
     let sorted_by_column = query.sort_column().is_some();
     let mut rows = select.raw_query();
     while let Some(row) = rows.next()? {
@@ -135,11 +136,16 @@ fn read_section(
         } else {
             None
         };
+        let stored = stored(row, 1)?;
+        bytes += stored.document.len();
         found.push(Found {
             id: row.get_ref(0)?.as_str()?.into(),
             sort,
-            stored: stored(row, 1)?,
+            stored,
         });
+        if bytes >= query.bytes_max {
+            break;
+        }
     }
     Ok(())
 }

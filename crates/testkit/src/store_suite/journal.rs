@@ -7,7 +7,7 @@ use std::sync::Arc;
 use contracts::EventId;
 use jiff::Timestamp;
 use kernel::event::{Lane, Meta, Position, Recorded, StreamId};
-use kernel::store::{EVENT_BYTES_MAX, Expect, Head};
+use kernel::store::{EVENT_BYTES_MAX, Expect, Head, TAIL_BYTES_MAX};
 use uuid::Uuid;
 
 use super::StoreFactory;
@@ -201,6 +201,25 @@ pub async fn a_stream_is_read_from_a_version_up_to_a_limit(factory: &dyn StoreFa
         .await
         .expect("the stream is read");
     assert!(unknown.is_empty());
+}
+
+pub async fn a_tail_ends_with_the_event_that_fills_it(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let data = format!("\"{}\"", "x".repeat(EVENT_BYTES_MAX - 2));
+    let full = TAIL_BYTES_MAX / EVENT_BYTES_MAX;
+    for version in 1..=full as u64 + 1 {
+        batch().event_with("big", version, &data).commit(&store).await;
+    }
+    batch().event("small", 1).commit(&store).await;
+    let mut lengths = Vec::new();
+    let mut after = Position::START;
+    loop {
+        let tail = store.tail(after, usize::MAX).await.expect("the tail is read");
+        let Some(last) = tail.events.last() else { break };
+        lengths.push(tail.events.len());
+        after = last.position;
+    }
+    assert_eq!(lengths, [full, 2]);
 }
 
 pub async fn the_tail_is_read_in_pieces(factory: &dyn StoreFactory) {

@@ -121,6 +121,51 @@ pub async fn pages_by_a_column_are_ordered_by_it_and_then_by_id(factory: &dyn St
     );
 }
 
+pub async fn a_page_ends_with_the_document_that_fills_it(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let document = format!("\"{}\"", "x".repeat(98));
+    for (id, rank) in [
+        ("a", Value::Null),
+        ("b", Value::Null),
+        ("c", 1.into()),
+        ("d", 1.into()),
+        ("e", 1.into()),
+    ] {
+        let draft = batch().put(thing(id), &document, columns("ann", rank, "x"), Expect::Absent);
+        draft.commit(&store).await;
+    }
+    let all = Query::all(&THINGS, 100);
+    // Ordered by a column that some documents don't have, which a database may have to ask for in two ways.
+    let with_nulls = Query::by(&THINGS, "by_owner_rank", vec!["ann".into()], 100);
+    for query in [all, with_nulls] {
+        for (bytes_max, expected) in [
+            (0, 1),
+            (1, 1),
+            (100, 1),
+            (101, 2),
+            (200, 2),
+            (250, 3),
+            (301, 4),
+            (usize::MAX, 5),
+        ] {
+            for descending in [false, true] {
+                let query = Query {
+                    bytes_max,
+                    descending,
+                    ..query.clone()
+                };
+                assert_eq!(ids(&store, &query).await.len(), expected, "{query:?}");
+            }
+        }
+        let page = Query {
+            bytes_max: 250,
+            limit: 2,
+            ..query
+        };
+        assert_eq!(walk(&store, &page, 2).await, ["a", "b", "c", "d", "e"]);
+    }
+}
+
 pub async fn an_index_leaves_documents_out_whose_first_column_is_null(factory: &dyn StoreFactory) {
     let store = factory.open().await;
     let things = [
