@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use contracts::EventId;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::event::Actor;
 
@@ -19,6 +20,8 @@ pub struct Context {
     pub trace: Option<Arc<str>>,
     /// The claim on an `Idempotency-Key`, if the request carried one.
     pub claim: Option<Claim>,
+    /// The memory that the request's body was given: given back when the command is settled and its caller answered.
+    pub room: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Context {
@@ -31,6 +34,7 @@ impl Context {
             causation: None,
             trace: None,
             claim: None,
+            room: None,
         }
     }
 }

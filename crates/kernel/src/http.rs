@@ -4,6 +4,7 @@
 //! facade, map out; what it extracts with the types of this module and of [`crate::auth`] is refused the same everywhere,
 //! and what it returns as [`Failure`] is answered as `application/problem+json`.
 
+mod bodies;
 mod claim;
 mod dead_letters;
 pub mod etag;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use axum::Router;
 use contracts::Code;
 
+use self::bodies::Bodies;
 use self::claim::Sealer;
 use self::layer::ServiceLayer;
 use crate::auth::Verifier;
@@ -33,6 +35,7 @@ use crate::clock::{Clock, Ids};
 use crate::engine::Engine;
 use crate::writer;
 
+pub use self::bodies::BODIES_BYTES_MAX;
 pub use self::claim::{IDEMPOTENCY_KEY, principal_of_email};
 pub use self::dead_letters::routes as dead_letters;
 pub use self::etag::IfMatch;
@@ -94,7 +97,8 @@ impl fmt::Debug for Kit {
 /// believed; else the bearer token is verified.
 pub fn serve_with(router: Router, kit: Kit) -> Router {
     let sealer = Sealer::new(&kit.idempotency_secret);
-    let shared = Arc::new(scope::Shared { kit, sealer });
+    let bodies = Bodies::new();
+    let shared = Arc::new(scope::Shared { kit, sealer, bodies });
     router
         .fallback(async || Failure::from(Code::NotFound))
         .method_not_allowed_fallback(async || Failure::from(Code::MethodNotAllowed))

@@ -1,17 +1,16 @@
 //! JSON in and out.
 
-use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use contracts::{Code, Problem};
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http_body_util::{BodyExt, LengthLimitError};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::failure::{Failure, field_path, internal, invalid};
+use super::scope::Scope;
 
 /// A JSON body, in a request or in an answer.
 ///
@@ -30,7 +29,9 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
         check_content_type(request.headers())?;
-        decode(&read(request.into_body()).await?).map(Self)
+        let (parts, body) = request.into_parts();
+        let held = Scope::of(&parts)?.shared.bodies.read(body).await?;
+        decode(&held.bytes).map(Self)
     }
 }
 
@@ -48,23 +49,10 @@ impl<S: Sync> FromRequest<S> for RawBody {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        read(request.into_body()).await.map(Self)
+        let (parts, body) = request.into_parts();
+        let held = Scope::of(&parts)?.shared.bodies.read(body).await?;
+        Ok(Self(held.bytes))
     }
-}
-
-/// Reads a body whole. The layer has limited it.
-pub(super) async fn read(body: Body) -> Result<Bytes, Failure> {
-    match body.collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if is_too_large(&error) => Err(Code::BodyTooLarge.into()),
-        // The client went away or broke the protocol; nobody may be left to read this.
-        Err(_) => Err(Code::BadRequest.into()),
-    }
-}
-
-fn is_too_large(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut causes = std::iter::successors(Some(error), |error| error.source());
-    causes.any(|error| error.is::<LengthLimitError>())
 }
 
 /// 415 unless the body is declared as `application/json` or `application/…+json`.

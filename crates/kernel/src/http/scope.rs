@@ -9,6 +9,7 @@ use http::request::Parts;
 use jiff::Timestamp;
 
 use super::Kit;
+use super::bodies::Bodies;
 use super::claim::Sealer;
 use super::failure::{Failure, internal};
 use crate::auth::Caller;
@@ -27,6 +28,7 @@ const REQUEST_ID_CHARS_MAX: usize = 128;
 pub(crate) struct Shared {
     pub(crate) kit: Kit,
     pub(crate) sealer: Sealer,
+    pub(crate) bodies: Bodies,
 }
 
 /// One request; the layer puts it in the request's extensions.
@@ -70,6 +72,7 @@ impl Scope {
             causation: None,
             trace: Some(Arc::clone(self.trace())),
             claim: None,
+            room: None,
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, OriginalUri, Request};
-use bytes::Bytes;
 use http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::bodies::Held;
 use super::claim::KeyedRequest;
 use super::failure::Failure;
 use super::json;
@@ -71,7 +71,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Write<T> {
         let (parts, body) = take(request).await?;
         let (context, unclaimed) = claim(&parts, &body)?;
         Ok(Self {
-            body: json::decode(&body)?,
+            body: json::decode(&body.bytes)?,
             context,
             unclaimed,
         })
@@ -84,12 +84,12 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Command<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
         let (parts, body) = take(request).await?;
         let (context, _) = claim(&parts, &body)?;
-        if body.is_empty() {
+        if body.bytes.is_empty() {
             return Ok(Self { body: None, context });
         }
         json::check_content_type(&parts.headers)?;
         Ok(Self {
-            body: Some(json::decode(&body)?),
+            body: Some(json::decode(&body.bytes)?),
             context,
         })
     }
@@ -103,21 +103,22 @@ impl<S: Sync> FromRequestParts<S> for Origin {
     }
 }
 
-async fn take(request: Request) -> Result<(Parts, Bytes), Failure> {
+async fn take(request: Request) -> Result<(Parts, Held), Failure> {
     let (parts, body) = request.into_parts();
-    let body = json::read(body).await?;
-    Ok((parts, body))
+    let held = Scope::of(&parts)?.shared.bodies.read(body).await?;
+    Ok((parts, held))
 }
 
-fn claim(parts: &Parts, body: &[u8]) -> Result<(Context, Unclaimed), Failure> {
+fn claim(parts: &Parts, body: &Held) -> Result<(Context, Unclaimed), Failure> {
     let scope = Scope::of(parts)?;
     let path = parts
         .extensions
         .get::<OriginalUri>()
         .map_or(parts.uri.path(), |uri| uri.path());
     let sealer = &scope.shared.sealer;
-    let mut keyed = sealer.keyed(&parts.method, path, &parts.headers, body)?;
+    let mut keyed = sealer.keyed(&parts.method, path, &parts.headers, &body.bytes)?;
     let mut context = scope.context();
+    context.room.clone_from(&body.room);
     if scope.caller.is_some() {
         context.claim = keyed
             .take()
@@ -134,6 +135,9 @@ fn claim(parts: &Parts, body: &[u8]) -> Result<(Context, Unclaimed), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+    use std::sync::Mutex;
+
     use axum::Router;
     use axum::routing::{delete, post};
     use contracts::{Code, Problem, Role};
@@ -142,7 +146,7 @@ mod tests {
     use crate::auth::Caller;
     use crate::context::Claim;
     use crate::http::fixture::{Answer, App, app, user};
-    use crate::http::principal_of_email;
+    use crate::http::{BODIES_BYTES_MAX, BODY_BYTES_MAX, Json, principal_of_email};
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -302,5 +306,32 @@ mod tests {
         assert_eq!(app.request("DELETE", "/plain", &[], "{}").await.status, 200);
         assert_eq!(app.request("DELETE", "/plain", &[], r#"{"x":1}"#).await.status, 422);
         assert_eq!(app.post("/write", &[], "").await.status, 415);
+    }
+
+    #[tokio::test]
+    async fn bodies_of_commands_that_wait_have_so_much_room_and_no_more() {
+        let waiting: Arc<Mutex<Vec<Context>>> = Arc::default();
+        let wait = Arc::clone(&waiting);
+        let app = app(Router::new()
+            .route(
+                "/waits",
+                post(async move |write: Write<HashMap<String, String>>| wait.lock().unwrap().push(write.context)),
+            )
+            .route("/read", post(async |Json(_): Json<HashMap<String, String>>| ())));
+        let large = format!(r#"{{"x":"{}"}}"#, "x".repeat(BODY_BYTES_MAX - 8));
+        for _ in 0..BODIES_BYTES_MAX / BODY_BYTES_MAX {
+            assert_eq!(app.post("/read", &[], &large).await.status, 200);
+            assert_eq!(app.post("/waits", &[], &large).await.status, 200);
+        }
+        for path in ["/waits", "/read"] {
+            let refused = app.post(path, &[], &large).await;
+            assert_eq!((refused.status, refused.header("retry-after")), (503, "1"));
+            assert!(refused.body.contains("overloaded"), "{}", refused.body);
+        }
+        waiting.lock().unwrap().pop();
+        assert_eq!(app.post("/waits", &[], &large).await.status, 200);
+        assert_eq!(app.post("/waits", &[], &large).await.status, 503);
+        waiting.lock().unwrap().clear();
+        assert_eq!(app.post("/waits", &[], &large).await.status, 200);
     }
 }

@@ -201,6 +201,7 @@ pub(crate) fn attempt(
         causation: Some(event.id),
         trace: event.meta.trace.clone(),
         claim: None,
+        room: None,
     };
     let (savepoint, missing) = (unit.savepoint(), unit.missing());
     let reacted = catch_unwind(AssertUnwindSafe(|| reaction.react(message, &mut unit.within(&origin))));
