@@ -88,12 +88,27 @@ pub fn note(unit: &mut Unit<'_>, user_id: UserId) {
     }
 }
 
+/// Notes in the unit's commit that more of an erased user was deleted, which the store's files must not keep either.
+/// Does nothing if the user is not gone.
+pub fn note_deleted(unit: &mut Unit<'_>, user_id: UserId) {
+    if let Some(erased) = unit.get::<ErasedUser>(user_id) {
+        let purge_at = Some(unit.now());
+        unit.put(
+            user_id,
+            ErasedUser {
+                purge_at,
+                ..ErasedUser::clone(&erased)
+            },
+        );
+    }
+}
+
 /// Whether the user is gone, as far as this service has seen.
 pub fn is_erased(unit: &mut Unit<'_>, user_id: UserId) -> bool {
     unit.get::<ErasedUser>(user_id).is_some()
 }
 
-/// What a service deletes of a person.
+/// What a service deletes of a person. The store's files are scrubbed after it.
 #[async_trait]
 pub trait Purge: Send + Sync {
     /// Deletes the person's records. May be called again after a failure.
@@ -212,14 +227,40 @@ impl Deadline for Purges {
             self.verifier
                 .refuse_user(user, self.engine.clock().now() + TOKENS_OUTLIVED);
         }
+        let (mut purged, mut outcome) = (Vec::new(), Ok(()));
         for user in users {
-            idempotency::erase(&self.engine, &user.to_string()).await?;
-            self.purge.purge(user).await?;
-            let purged = self
-                .engine
-                .writer()
-                .execute(Priority::Background, Context::system("erasure"), move |unit| {
-                    if let Some(erased) = unit.get::<ErasedUser>(user) {
+            match self.purge(user).await {
+                Ok(()) => purged.push(user),
+                Err(undone) => outcome = Err(undone),
+            }
+        }
+        self.conclude(purged).await?;
+        outcome
+    }
+}
+
+impl Purges {
+    async fn purge(&self, user: UserId) -> Expired {
+        idempotency::erase(&self.engine, &user.to_string()).await?;
+        self.purge.purge(user).await
+    }
+
+    /// Rids the files of what was deleted, then notes that nothing is left to do; unless there is more by now.
+    async fn conclude(&self, users: Vec<UserId>) -> Expired {
+        let reader = self.engine.reader();
+        let before = reader.get_many::<ErasedUser>(&users).await?;
+        reader.store().scrub().await?;
+        let concluded = self
+            .engine
+            .writer()
+            .execute(Priority::Background, Context::system("erasure"), move |unit| {
+                unit.load::<ErasedUser>(&users);
+                for (user, before) in users.iter().zip(&before) {
+                    let erased = unit.get::<ErasedUser>(user);
+                    let (Some(erased), Some(before)) = (erased, before) else {
+                        continue;
+                    };
+                    if erased.purge_at == before.purge_at {
                         unit.put(
                             user,
                             ErasedUser {
@@ -228,10 +269,9 @@ impl Deadline for Purges {
                             },
                         );
                     }
-                    Ok::<(), writer::Error>(())
-                });
-            purged.await?;
-        }
-        Ok(())
+                }
+                Ok::<(), writer::Error>(())
+            });
+        Ok(concluded.await?)
     }
 }

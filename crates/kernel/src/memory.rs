@@ -122,6 +122,10 @@ impl Store for MemoryStore {
                 .collect(),
         })
     }
+
+    async fn scrub(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// The items up to and with the one that brings the sum of their sizes to `bytes_max`.

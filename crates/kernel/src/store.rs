@@ -54,6 +54,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The events after `after`, in order; at most `limit`, and none after the one with which their data has
     /// [`TAIL_BYTES_MAX`] bytes. `limit` 0 asks for the head alone.
     async fn tail(&self, after: Position, limit: usize) -> Result<Tail, StoreError>;
+
+    /// Rids the store's own files, its write-ahead log included, of what was deleted or overwritten before the call.
+    /// A database server's files are its operator's; its adapter has nothing to do.
+    async fn scrub(&self) -> Result<(), StoreError>;
 }
 
 /// What a store keeps for one service: fixed in code, created by migrations.

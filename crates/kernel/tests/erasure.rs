@@ -16,6 +16,7 @@ use kernel::erasure::{self, Purge};
 use kernel::memory::MemoryStore;
 use kernel::store::{Store, StoreError};
 use kernel::writer::{self, Priority};
+use testkit::faults::FaultyStore;
 use uuid::Uuid;
 
 /// Notes whom it was told to purge; cannot while it is told so.
@@ -135,4 +136,40 @@ async fn what_cannot_be_deleted_now_is_deleted_later_and_keeps_nobody_from_being
     replica.purged.fails.store(false, Ordering::Relaxed);
     clock.sleep(MOMENT).await;
     assert_eq!(*replica.purged.users.lock().unwrap(), [user(1), user(2), user(3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_is_done_when_the_stores_files_are_scrubbed() {
+    let (faulty, clock) = (FaultyStore::new(store()), clock());
+    let store: Arc<dyn Store> = Arc::clone(&faulty) as _;
+    let replica = Replica::start(&store, &clock, false).await;
+    faulty.refuse_scrubs(true);
+    for number in 1..=3 {
+        replica.note(user(number)).await;
+    }
+    let purged = || replica.purged.users.lock().unwrap().len();
+    clock.sleep(MOMENT).await;
+    let before = purged();
+    assert!(before > 3, "what was not scrubbed comes up again");
+    faulty.refuse_scrubs(false);
+    clock.sleep(MOMENT).await;
+    let (after, scrubs) = (purged(), faulty.scrubs());
+    assert_eq!(after - before, 3);
+    assert_eq!(scrubs, 1, "one for all who are gone at once");
+    clock.sleep(MOMENT).await;
+    assert_eq!((purged(), faulty.scrubs()), (after, scrubs), "done is done");
+
+    // More is deleted of one who went long ago, and of one who never did.
+    for number in [2, 9] {
+        let noted = replica
+            .engine
+            .writer()
+            .execute(Priority::Background, Context::system("test"), move |unit| {
+                erasure::note_deleted(unit, user(number));
+                Ok::<(), writer::Error>(())
+            });
+        noted.await.unwrap();
+    }
+    clock.sleep(MOMENT).await;
+    assert_eq!((purged(), faulty.scrubs()), (after + 1, scrubs + 1));
 }

@@ -24,6 +24,7 @@ pub(crate) fn decide(unit: &mut Unit<'_>, id: &str, command: Command) -> Result<
     let order = unit.get::<Order>(id).ok_or(Error::Unknown)?;
     if !events.is_empty() && order.has_texts && is_settled(&order.state) && erasure::is_erased(unit, order.user_id) {
         unit.delete::<OrderTexts>(id);
+        erasure::note_deleted(unit, order.user_id);
     }
     Ok(order)
 }

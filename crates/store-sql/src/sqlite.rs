@@ -99,9 +99,7 @@ impl SqliteStore {
 
     /// Declares the collections named by [`SqliteOptions::rebuild`] whole again.
     pub async fn finish_rebuild(&self) -> Result<(), StoreError> {
-        let (answer, outcome) = oneshot::channel();
-        self.send(Job::FinishRebuild(answer)).await?;
-        outcome.await.map_err(|_| StoreError::new("the writer has stopped"))?
+        self.between_commits(Job::FinishRebuild).await
     }
 
     /// Finishes the commits that are queued, writes everything into the one file, and ends. Later calls are refused.
@@ -112,6 +110,16 @@ impl SqliteStore {
             // An error means that the writer had already gone.
             let _ = closed.await;
         }
+    }
+
+    /// Has the writer's thread do something between two commits.
+    async fn between_commits<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
+    ) -> Result<T, StoreError> {
+        let (answer, outcome) = oneshot::channel();
+        self.send(job(answer)).await?;
+        outcome.await.map_err(|_| StoreError::new("the writer has stopped"))?
     }
 
     async fn send(&self, job: Job) -> Result<(), StoreError> {
@@ -175,5 +183,9 @@ impl Store for SqliteStore {
         self.readers
             .read(move |connection| journal::tail(connection, after, limit))
             .await
+    }
+
+    async fn scrub(&self) -> Result<(), StoreError> {
+        self.between_commits(Job::Scrub).await
     }
 }

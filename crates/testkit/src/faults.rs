@@ -34,6 +34,14 @@ pub struct FaultyStore {
     refused: Mutex<Option<String>>,
     gate: Semaphore,
     commits: Mutex<Vec<Arc<Batch>>>,
+    scrubs: Mutex<Scrubs>,
+}
+
+/// What became of the wishes to be scrubbed.
+#[derive(Debug, Default)]
+struct Scrubs {
+    refused: bool,
+    done: usize,
 }
 
 impl FaultyStore {
@@ -47,6 +55,7 @@ impl FaultyStore {
             refused: Mutex::default(),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
             commits: Mutex::default(),
+            scrubs: Mutex::default(),
         })
     }
 
@@ -88,6 +97,17 @@ impl FaultyStore {
     #[must_use]
     pub fn commits(&self) -> Vec<Arc<Batch>> {
         lock(&self.commits).clone()
+    }
+
+    /// Refuses to be scrubbed from now on, or no more.
+    pub fn refuse_scrubs(&self, refused: bool) {
+        lock(&self.scrubs).refused = refused;
+    }
+
+    /// How often it was scrubbed.
+    #[must_use]
+    pub fn scrubs(&self) -> usize {
+        lock(&self.scrubs).done
     }
 }
 
@@ -133,6 +153,15 @@ impl Store for FaultyStore {
 
     async fn tail(&self, after: Position, limit: usize) -> Result<Tail, StoreError> {
         self.read(self.inner.tail(after, limit)).await
+    }
+
+    async fn scrub(&self) -> Result<(), StoreError> {
+        if lock(&self.scrubs).refused {
+            return Err(StoreError::new("told not to scrub"));
+        }
+        self.inner.scrub().await?;
+        lock(&self.scrubs).done += 1;
+        Ok(())
     }
 }
 

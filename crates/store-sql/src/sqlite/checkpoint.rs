@@ -7,7 +7,10 @@
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use rusqlite::{Connection, Result, Row, Statement};
+use kernel::store::StoreError;
+use rusqlite::{Connection, Row, Statement};
+
+use crate::sqlite::failure::unavailable;
 
 /// A pass begins when so many pages of the log are not in the file yet.
 const LOG_PAGES: u64 = 4096;
@@ -23,14 +26,21 @@ pub(super) fn finish(connection: &Connection) {
 pub(super) struct Checkpoints<'c> {
     progress: Statement<'c>,
     rest: Statement<'c>,
+    whole: Statement<'c>,
     passes: Passes,
 }
 
 impl<'c> Checkpoints<'c> {
-    pub(super) fn new(connection: &'c Connection, passes: Passes) -> Result<Self> {
+    pub(super) fn new(connection: &'c Connection, passes: Passes) -> rusqlite::Result<Self> {
         let progress = connection.prepare("PRAGMA wal_checkpoint(NOOP)")?;
         let rest = connection.prepare("PRAGMA wal_checkpoint(PASSIVE)")?;
-        Ok(Self { progress, rest, passes })
+        let whole = connection.prepare("PRAGMA wal_checkpoint(TRUNCATE)")?;
+        Ok(Self {
+            progress,
+            rest,
+            whole,
+            passes,
+        })
     }
 
     /// Begins a pass if it is time, and ends it. Called between two commits.
@@ -50,6 +60,18 @@ impl<'c> Checkpoints<'c> {
         };
         if let Err(error) = outcome {
             tracing::warn!(%error, "a store's log could not be written back yet");
+        }
+    }
+
+    /// Writes the whole log back and empties its file, so that nothing overwritten is left in it. Waits for reads that
+    /// have begun; those that begin meanwhile need no log.
+    pub(super) fn scrub(&mut self) -> Result<(), StoreError> {
+        self.passes.wait();
+        let busy = self.whole.query_row([], |row| row.get::<_, bool>(0));
+        match busy {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(StoreError::new("a read has taken too long for the log to be emptied")),
+            Err(error) => Err(unavailable(&error)),
         }
     }
 }
@@ -91,6 +113,14 @@ impl Passes {
 
     fn begin(&mut self) {
         self.running = self.begin.as_ref().is_some_and(|begin| begin.send(()).is_ok());
+    }
+
+    fn wait(&mut self) {
+        if self.running {
+            // An error means that the thread has gone, and with it the pass.
+            let _ = self.through.recv();
+            self.running = false;
+        }
     }
 
     fn is_through(&mut self) -> bool {

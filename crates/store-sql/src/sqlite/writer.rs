@@ -21,6 +21,8 @@ pub(super) enum Job {
     Commit(Arc<Batch>, oneshot::Sender<Result<Committed, CommitError>>),
     /// Declare the collections that are rebuilding whole again.
     FinishRebuild(oneshot::Sender<Result<(), StoreError>>),
+    /// Empty the log.
+    Scrub(oneshot::Sender<Result<(), StoreError>>),
     /// Take nothing more after what is queued.
     Close(oneshot::Sender<()>),
 }
@@ -44,6 +46,7 @@ pub(super) fn run(
                         checkpoints.advance();
                     }
                     Job::FinishRebuild(answer) => drop(answer.send(writer.finish_rebuild())),
+                    Job::Scrub(answer) => drop(answer.send(checkpoints.scrub())),
                     Job::Close(done) => {
                         queue.close();
                         closing.push(done);
