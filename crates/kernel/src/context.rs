@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use contracts::EventId;
+use contracts::{EventId, UserId};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::event::Actor;
@@ -36,6 +36,16 @@ impl Context {
             claim: None,
             room: None,
         }
+    }
+
+    /// The context of a request whose answer shows what is known of this person: whoever sends it, the recorded answer
+    /// is erased with the person.
+    #[must_use]
+    pub fn about(mut self, person: UserId) -> Self {
+        if let Some(claim) = &mut self.claim {
+            claim.principal = person.to_string().into();
+        }
+        self
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contracts::order::{Canceller, OrderStatus, UpdateOrder};
-use contracts::{OrderId, Reason};
+use contracts::{OrderId, Reason, order as public};
 use kernel::auth::User;
 use kernel::erasure::is_erased;
 use kernel::http::IfMatch;
@@ -60,6 +60,16 @@ pub(crate) fn update(
         Some(status) if status != order.status() => set_status(unit, &key, &order, status, by),
         Some(_) | None => unit.get(&key).ok_or(Error::Unknown),
     }
+}
+
+/// The order with its texts, as this change leaves it.
+pub(crate) fn shown(unit: &mut Unit<'_>, order: &Order) -> public::Order {
+    let texts = if order.has_texts {
+        unit.get::<OrderTexts>(order.id)
+    } else {
+        None
+    };
+    order.to_public(texts.as_deref())
 }
 
 fn own(unit: &mut Unit<'_>, key: &str, by: User) -> Result<Arc<Order>, Error> {

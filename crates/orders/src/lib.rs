@@ -123,10 +123,12 @@ impl Orders {
         by: User,
         context: Context,
     ) -> Result<public::Order, Error> {
-        let writer = self.engine.writer();
-        let cancelled = writer.answer(context, move |unit| changing::cancel(unit, id, reason.as_ref(), by));
-        let order: Arc<Order> = cancelled.await?;
-        Ok(reading::with_texts(self.engine.reader(), &order).await?)
+        let context = self.about_owner(id, by, context).await?;
+        let cancelled = self.engine.writer().answer(context, move |unit| {
+            let order = changing::cancel(unit, id, reason.as_ref(), by)?;
+            Ok(changing::shown(unit, &order))
+        });
+        cancelled.await
     }
 
     /// Changes texts and status: its owner the address, an admin everything that the table of states allows.
@@ -138,10 +140,18 @@ impl Orders {
         by: User,
         context: Context,
     ) -> Result<public::Order, Error> {
-        let writer = self.engine.writer();
-        let updated = writer.answer(context, move |unit| changing::update(unit, id, &request, &if_match, by));
-        let order: Arc<Order> = updated.await?;
-        Ok(reading::with_texts(self.engine.reader(), &order).await?)
+        let context = self.about_owner(id, by, context).await?;
+        let updated = self.engine.writer().answer(context, move |unit| {
+            let order = changing::update(unit, id, &request, &if_match, by)?;
+            Ok(changing::shown(unit, &order))
+        });
+        updated.await
+    }
+
+    /// The recorded answer holds what people wrote, and goes with the order's owner.
+    async fn about_owner(&self, id: OrderId, by: User, context: Context) -> Result<Context, Error> {
+        let order = reading::own(self.engine.reader(), id, by).await?;
+        Ok(context.about(order.user_id))
     }
 
     /// An order as it is, or as it was.

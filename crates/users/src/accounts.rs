@@ -48,7 +48,7 @@ impl Users {
         if &*context.actor == "anonymous" {
             context.actor = id.to_string().into();
         }
-        let signed_up = self.engine.writer().answer(about(context, id), move |unit| {
+        let signed_up = self.engine.writer().answer(context.about(id), move |unit| {
             let registration = Registration {
                 id,
                 role: AssignableRole::Customer,
@@ -127,7 +127,7 @@ impl Users {
         context: Context,
     ) -> Result<user::User, Error> {
         let pseudonyms = self.pseudonyms.clone();
-        let updated = self.engine.writer().answer(about(context, id), move |unit| {
+        let updated = self.engine.writer().answer(context.about(id), move |unit| {
             changeable(unit, id, by, &if_match)?;
             let before = unit.get::<Profile>(id).ok_or(Error::Unknown)?;
             let mut profile = Profile::clone(&before);
@@ -152,7 +152,7 @@ impl Users {
         by: auth::User,
         context: Context,
     ) -> Result<user::User, Error> {
-        let set = self.engine.writer().answer(about(context, id), move |unit| {
+        let set = self.engine.writer().answer(context.about(id), move |unit| {
             changeable(unit, id, by, &if_match)?;
             // A role that was taken away cannot be taken back with a token that still has it.
             acting_admin(unit, by)?;
@@ -262,12 +262,4 @@ pub(crate) fn shown(unit: &mut Unit<'_>, id: UserId) -> Result<user::User, Error
     let user = unit.get::<User>(id).ok_or(Error::Unknown)?;
     let profile = unit.get::<Profile>(id).ok_or(Error::Unknown)?;
     Ok(profile.shown(&user))
-}
-
-/// The context of a request whose answer shows this account: whoever sends it, the answer is erased with the account.
-pub(crate) fn about(mut context: Context, id: UserId) -> Context {
-    if let Some(claim) = &mut context.claim {
-        claim.principal = id.to_string().into();
-    }
-    context
 }

@@ -84,6 +84,41 @@ async fn a_repetition_under_the_same_key_is_answered_as_the_first_whatever_chang
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_repeated_change_is_answered_as_the_first_though_the_texts_have_changed_since() {
+    let shop = Shop::open().await;
+    let order = shop.place_with_address().await;
+    let path = format!("/api/orders/{}", order.id);
+    let send = async |method, path: &str, by, body, key: &str| {
+        let key = [("idempotency-key", key)];
+        let answer = shop.http_with(method, path, Some(by), Some(body), &key).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        (answer.etag, answer.body)
+    };
+    for by in [shop.ada, shop.admin] {
+        let move_to = |line: &str| json!({"shipping_address": address(line)});
+        let key = by.id.to_string();
+        let first = send("PATCH", &path, by, move_to("Prinsengracht 1"), &key).await;
+        send("PATCH", &path, by, move_to("Prinsengracht 2"), "other").await;
+        assert_eq!(send("PATCH", &path, by, move_to("Prinsengracht 1"), &key).await, first);
+    }
+    let cancel = format!("{path}/cancel");
+    let first = send("POST", &cancel, shop.ada, json!({"reason": "too late"}), "c").await;
+    assert!(first.1.contains("too late"), "{}", first.1);
+    send(
+        "PATCH",
+        &path,
+        shop.admin,
+        json!({"shipping_address": null, "metadata": {"n": "1"}}),
+        "m",
+    )
+    .await;
+    assert_eq!(
+        send("POST", &cancel, shop.ada, json!({"reason": "too late"}), "c").await,
+        first
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_order_that_cannot_be_placed_is_told_why() {
     let shop = Shop::open().await;
     let post = async |request: Value| shown(&shop.http("POST", "/api/orders", Some(shop.ada), Some(request)).await);
