@@ -303,6 +303,25 @@ async fn a_restart_of_the_consumer_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_consumer_is_behind_until_what_it_received_is_committed() {
+    let source = Source::new().await;
+    let faulty = FaultyStore::new(store(2));
+    let target = engine(Service::Inventory, Arc::clone(&faulty) as _).await;
+    let consumers = witness(&target, &source.bus(), Witness::default());
+    happen_much(&source.engine, 1..=1).await;
+    assert_all_seen_once(&target, 1).await;
+    assert!(!consumers.is_behind(Service::Catalog));
+    faulty.close();
+    happen_much(&source.engine, 2..=2).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(seen(&target, "s0").await, [1]);
+    assert!(consumers.is_behind(Service::Catalog), "it says what it has not seen");
+    faulty.open();
+    assert_all_seen_once(&target, 2).await;
+    assert!(!consumers.is_behind(Service::Catalog));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wiped_broker_is_seen_as_a_gap_and_healed_by_republishing() {
     let source = Source::new().await;
     let target = engine(Service::Inventory, store(2)).await;

@@ -144,9 +144,9 @@ impl Runner {
                     continue;
                 }
             };
-            self.progress
-                .catching_up
-                .store(messages.len() == BATCH_EVENTS_MAX, Ordering::Relaxed);
+            // Not before it is committed has this consumer seen it, and a full batch has more behind it.
+            let more = messages.len() == BATCH_EVENTS_MAX;
+            self.progress.catching_up.store(true, Ordering::Relaxed);
             let held = |lane| self.holds.get(&lane).is_some_and(Hold::is_closed);
             let open: Arc<[Message]> = messages
                 .into_iter()
@@ -155,6 +155,7 @@ impl Runner {
             if !open.is_empty() {
                 self.handle(subscription.as_mut(), open).await?;
             }
+            self.progress.catching_up.store(more, Ordering::Relaxed);
         }
     }
 
