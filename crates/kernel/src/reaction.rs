@@ -196,6 +196,11 @@ impl Progress {
         self.catching_up.load(Ordering::Relaxed) || self.lanes_held() > 0
     }
 
+    fn note(&self, lanes_held: usize, catching_up: bool) {
+        self.lanes_held.store(lanes_held as u64, Ordering::Relaxed);
+        self.catching_up.store(catching_up, Ordering::Relaxed);
+    }
+
     /// Lanes that wait for a retry, a missing message or an operator.
     #[must_use]
     pub fn lanes_held(&self) -> u64 {

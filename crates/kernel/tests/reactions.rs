@@ -14,7 +14,7 @@ use kernel::context::Context;
 use kernel::document::{Collection, Document, Kind};
 use kernel::embedded::{EmbeddedBus, Journal};
 use kernel::engine::{Engine, Parts, schema};
-use kernel::event::{Position, StreamId};
+use kernel::event::{LANES_DEFAULT, Lane, Position, StreamId};
 use kernel::http::Paging;
 use kernel::memory::MemoryStore;
 use kernel::memory::bus::MemoryBus;
@@ -561,6 +561,38 @@ async fn a_consumer_that_starts_from_now_sees_nothing_older_and_misses_nothing_a
         until_seen(&target, &format!("s{stream}"), 4).await;
         assert_eq!(seen(&target, &format!("s{stream}")).await, [3, 4]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_beyond_its_source_is_halted_and_the_others_go_on() {
+    let lane = |stream: &str| Lane::of(&StreamId::new(stream), LANES_DEFAULT);
+    let other = (0..100).map(|number| format!("t{number}"));
+    let other = other.into_iter().find(|it| lane(it) != lane("s0")).unwrap();
+    let source = engine(Service::Catalog, store(1)).await;
+    let target_store = store(2);
+    let target = engine(Service::Inventory, Arc::clone(&target_store)).await;
+    let _consumers = witness(&target, &embedded(&source), Witness::default());
+    for version in 1..=3 {
+        happen(&source, "s0", version).await;
+    }
+    until_seen(&target, "s0", 3).await;
+    target.stop().await;
+
+    let restored = engine(Service::Catalog, store(1)).await;
+    happen(&restored, "s0", 1).await;
+    happen(&restored, &other, 1).await;
+    let target = engine(Service::Inventory, target_store).await;
+    let consumers = witness(&target, &embedded(&restored), Witness::default());
+    until_seen(&target, &other, 1).await;
+    happen(&restored, &other, 2).await;
+    until_seen(&target, &other, 2).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(seen(&target, "s0").await, [1, 2, 3]);
+    let held: Vec<u64> = consumers
+        .progress()
+        .map(|(_, progress)| progress.lanes_held())
+        .collect();
+    assert_eq!(held, [1]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,6 +22,8 @@ pub(crate) enum Cause {
     Gap { expected: Position, prev: Position },
     /// The journal is not the one that the checkpoint was made for.
     OtherEpoch,
+    /// The journal ends before the checkpoint.
+    BeyondHead { head: Position },
 }
 
 impl std::fmt::Display for Cause {
@@ -32,6 +34,11 @@ impl std::fmt::Display for Cause {
                 f,
                 "a message is missing: the last one handled is {expected}, this one follows {prev}; it is waited for, \
                  and `tradewind republish` sends it again"
+            ),
+            Self::BeyondHead { head } => write!(
+                f,
+                "it was handled beyond the source's last position {head}: the source was restored from an older backup; \
+                 restore this service from the same backup"
             ),
             Self::OtherEpoch => f.write_str(
                 "the source's journal was restored from a backup, so positions mean something else now; restore this \

@@ -33,15 +33,6 @@ enum Interrupted {
     Store(#[from] StoreError),
     #[error(transparent)]
     Writer(#[from] writer::Error),
-    #[error(
-        "lane {} was handled up to {checkpoint}, beyond the source's last position {head}: the source was restored from \
-         an older backup; restore this service from the same backup", lane.0
-    )]
-    BeyondHead {
-        lane: Lane,
-        checkpoint: Position,
-        head: Position,
-    },
 }
 
 /// A lane that cannot go on.
@@ -123,6 +114,7 @@ impl Runner {
     async fn consume(&mut self) -> Result<std::convert::Infallible, Interrupted> {
         self.holds.clear();
         let mut subscription = self.subscribe().await?;
+        self.progress.note(self.holds.len(), true);
         loop {
             let retry_in = self
                 .holds
@@ -155,7 +147,7 @@ impl Runner {
             if !open.is_empty() {
                 self.handle(subscription.as_mut(), open).await?;
             }
-            self.progress.catching_up.store(more, Ordering::Relaxed);
+            self.progress.note(self.holds.len(), more);
         }
     }
 
@@ -179,10 +171,8 @@ impl Runner {
             self.reached = head.lanes;
             return Ok(self.bus.subscribe(&self.group, self.reached.clone()).await?);
         }
-        for (lane, (&checkpoint, &head)) in (0..).map(Lane).zip(self.reached.iter().zip(&head.lanes)) {
-            if checkpoint > head {
-                return Err(Interrupted::BeyondHead { lane, checkpoint, head });
-            }
+        for lane in (0..LANES_DEFAULT).map(Lane) {
+            self.halt_beyond(lane, &head);
         }
         Ok(subscription)
     }
@@ -241,9 +231,6 @@ impl Runner {
         for (lane, stop) in report.stops {
             self.hold(lane, stop);
         }
-        self.progress
-            .lanes_held
-            .store(self.holds.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -271,6 +258,18 @@ impl Runner {
             .writer()
             .execute(Priority::Background, context, move |unit| Ok(delivered.handle(unit)))
             .await
+    }
+
+    /// Halts a lane whose checkpoint is beyond its source: what comes there would look as if it had been handled.
+    fn halt_beyond(&mut self, lane: Lane, head: &SourceHead) -> bool {
+        let position = self.reached[lane.index()];
+        let head = head.lanes[lane.index()];
+        let beyond = position > head;
+        if beyond {
+            let cause = Cause::BeyondHead { head };
+            self.hold(lane, Stop { position, cause });
+        }
+        beyond
     }
 
     fn hold(&mut self, lane: Lane, Stop { position, cause }: Stop) {
@@ -303,11 +302,25 @@ impl Runner {
     /// Asks for the messages of held lanes again whose pause is over.
     async fn release(&mut self, subscription: &mut dyn Subscription) -> Result<(), BusError> {
         let now = self.engine.clock().monotonic();
-        for (&lane, hold) in &mut self.holds {
-            if !hold.released && hold.retry_at <= now {
-                hold.released = true;
-                subscription.rewind(lane, self.reached[lane.index()]).await?;
+        let due = self
+            .holds
+            .iter()
+            .filter(|(_, hold)| !hold.released && hold.retry_at <= now);
+        for lane in due.map(|(&lane, _)| lane).collect::<Vec<_>>() {
+            let reached = self.reached[lane.index()];
+            if matches!(self.holds[&lane].cause, Cause::BeyondHead { .. }) {
+                let head = subscription
+                    .head()
+                    .await
+                    .ok_or_else(|| BusError::new("it does not say where it stands"))?;
+                if self.halt_beyond(lane, &head) {
+                    continue;
+                }
             }
+            if let Some(hold) = self.holds.get_mut(&lane) {
+                hold.released = true;
+            }
+            subscription.rewind(lane, reached).await?;
         }
         Ok(())
     }
