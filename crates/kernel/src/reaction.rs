@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use contracts::{DecodeError, EventData, PublicEvent, Service};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::bus::{Bus, Group, Message};
 use crate::document::{Collection, Document, Kind};
@@ -151,6 +152,15 @@ impl Consumers {
         }
     }
 
+    /// Waits until every consumer has its first checkpoints: what happens from now on is seen by those, too, that begin
+    /// at the present. Waits as long as the bus or the store cannot be reached.
+    pub async fn begun(&self) {
+        for progress in self.progress.values() {
+            // The sender is in the same structure, so it is never gone.
+            let _ = progress.begun.subscribe().wait_for(|begun| *begun).await;
+        }
+    }
+
     /// Whether what is fed from `source` is known to be behind it.
     #[must_use]
     pub fn is_behind(&self, source: Service) -> bool {
@@ -187,6 +197,7 @@ pub struct Progress {
     handled: AtomicU64,
     lanes_held: AtomicU64,
     catching_up: AtomicBool,
+    begun: watch::Sender<bool>,
 }
 
 impl Progress {

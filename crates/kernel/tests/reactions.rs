@@ -544,13 +544,18 @@ async fn the_embedded_bus_hands_over_every_event_once_and_in_order() {
 async fn a_consumer_that_starts_from_now_sees_nothing_older_and_misses_nothing_after_a_restart() {
     let source = engine(Service::Catalog, store(1)).await;
     happen_much(&source, 1..=2).await;
-    let target = engine(Service::Inventory, store(2)).await;
+    let faulty = FaultyStore::new(store(2));
+    let target = engine(Service::Inventory, Arc::clone(&faulty) as _).await;
+    faulty.close();
     let from_now = Witness {
         from_now: true,
         ..Witness::default()
     };
-    let _consumers = witness(&target, &embedded(&source), from_now.clone());
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    let consumers = witness(&target, &embedded(&source), from_now.clone());
+    let begun = tokio::time::timeout(Duration::from_secs(5), consumers.begun()).await;
+    assert!(begun.is_err(), "where it begins is not noted yet");
+    faulty.open();
+    consumers.begun().await;
     happen_much(&source, 3..=3).await;
     until_seen(&target, "s0", 3).await;
     target.stop().await;

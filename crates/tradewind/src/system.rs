@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use contracts::Service;
@@ -25,6 +26,9 @@ use users::{Argon2Hasher, Keys, Users};
 use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::recipients::InProcess;
+
+/// How long the start waits for consumers to begin.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a service keeps, and how it is folded.
 #[derive(Clone, Copy, Debug)]
@@ -187,6 +191,11 @@ impl System {
         ]
         .map(Consumers::clone)
         .to_vec();
+        // So that nobody is served whose order would come before a consumer begins.
+        let begun = futures::future::join_all(consumers.iter().map(Consumers::begun));
+        if tokio::time::timeout(BEGIN_TIMEOUT, begun).await.is_err() {
+            tracing::warn!("some consumers have not begun yet; they go on trying");
+        }
         let upstreams: BTreeMap<Service, Upstream> = BTreeMap::from([
             (Service::Users, users.router().into()),
             (Service::Catalog, catalog.router().into()),

@@ -115,6 +115,7 @@ impl Runner {
         self.holds.clear();
         let mut subscription = self.subscribe().await?;
         self.progress.note(self.holds.len(), true);
+        self.progress.begun.send_replace(true);
         loop {
             let retry_in = self
                 .holds
