@@ -59,6 +59,28 @@ impl Drop for Tail {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_whose_output_is_read_no_more_ends_without_a_word() {
+    let server = shop_at_a_fixed_port().await;
+    let admin = server.admin().await;
+    let mut tail = server.command();
+    tail.args(["events", "tail", "--after", "0", "--url", server.url()]);
+    let mut print = server.command();
+    print.args(["config", "print", "--json"]);
+    let mut demo = server.command();
+    demo.arg("demo");
+    for mut command in [tail, print, demo] {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        publish(&admin, "custom.hello", "hello", 0).await;
+        let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+        let ended = tokio::time::timeout(DEADLINE, ended).await.unwrap().unwrap();
+        // As if ended by SIGPIPE, which is what a shell expects.
+        assert_eq!(ended.status.code(), Some(141), "{command:?}");
+        assert_eq!(String::from_utf8(ended.stderr).unwrap(), "", "{command:?}");
+    }
+}
+
 async fn publish(admin: &Actor, event_type: &str, subject: &str, number: u64) {
     let body = json!({"type": event_type, "subject": subject, "data": {"number": number}});
     admin.post("/api/events", body).await.expect(201);

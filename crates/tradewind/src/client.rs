@@ -6,11 +6,14 @@ use anyhow::{Context as _, Result, bail};
 use reqwest::{Method, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// How often a request is repeated that the server asks to come back with.
 const REPEATS_MAX: u32 = 60;
 /// The longest pause that a `Retry-After` may ask for.
 const PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
+/// What is shown of an answer that is no problem, and so not ours.
+const REASON_CHARS_MAX: usize = 200;
 
 /// A session with a server, or none; cheap to clone.
 #[derive(Clone, Debug)]
@@ -22,7 +25,7 @@ pub struct Client {
 
 /// What the server refused.
 #[derive(Debug, thiserror::Error)]
-#[error("{method} {path} was answered with {status}: {problem}")]
+#[error("{method} {path} was answered with {} {}", status.as_u16(), self.reason())]
 pub struct Refused {
     /// The request's method.
     pub method: Method,
@@ -31,7 +34,7 @@ pub struct Refused {
     /// The status.
     pub status: StatusCode,
     /// The problem, as JSON.
-    pub problem: serde_json::Value,
+    pub problem: Value,
 }
 
 impl Refused {
@@ -39,6 +42,23 @@ impl Refused {
     #[must_use]
     pub fn code(&self) -> &str {
         self.problem["code"].as_str().unwrap_or_default()
+    }
+
+    /// The problem, for a person.
+    fn reason(&self) -> String {
+        let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
+        let fields = self.problem["errors"].as_array().into_iter().flatten();
+        let fields = fields.map(|error| format!(" {} {}.", text(error, "field"), text(error, "message")));
+        match &self.problem {
+            Value::Object(_) => format!(
+                "{}: {}{}",
+                self.code(),
+                text(&self.problem, "detail"),
+                fields.collect::<String>()
+            ),
+            Value::String(answer) => answer.chars().take(REASON_CHARS_MAX).collect(),
+            _ => "and no reason".to_owned(),
+        }
     }
 }
 
@@ -158,7 +178,7 @@ impl Client {
             return Ok(response);
         }
         let text = response.text().await.unwrap_or_default();
-        let problem = serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text));
+        let problem = serde_json::from_str(&text).unwrap_or(Value::String(text));
         Err(Refused {
             method,
             path: path.to_owned(),
@@ -182,4 +202,30 @@ fn retry_after(response: &Response) -> Option<Duration> {
 /// The problem's code, if the server refused.
 pub fn code_of(error: &anyhow::Error) -> Option<&str> {
     error.downcast_ref::<Refused>().map(Refused::code)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn said(problem: Value) -> String {
+        let refused = Refused {
+            method: Method::GET,
+            path: "/api/orders".to_owned(),
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            problem,
+        };
+        refused.to_string()
+    }
+
+    #[test]
+    fn a_person_reads_why_it_was_refused_and_no_json() {
+        let problem = contracts::Problem::new(contracts::Code::Invalid).error("lines", "must have 1 to 1000 entries");
+        let problem = serde_json::to_value(&problem).expect("a problem is JSON");
+        insta::assert_snapshot!(said(problem), @"GET /api/orders was answered with 422 invalid: Correct the fields named in `errors`. lines must have 1 to 1000 entries.");
+        insta::assert_snapshot!(said(json!("<html>502</html>")), @"GET /api/orders was answered with 422 <html>502</html>");
+        insta::assert_snapshot!(said(json!(null)), @"GET /api/orders was answered with 422 and no reason");
+    }
 }

@@ -11,6 +11,7 @@ mod config;
 mod data;
 mod first_admin;
 mod metrics;
+mod output;
 mod recipients;
 mod replay;
 mod server;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
     }
     match run(arguments) {
         Ok(code) => code,
+        Err(error) if error.is::<output::Unread>() => ExitCode::from(output::UNREAD),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -9,6 +9,7 @@ use users::AdminCreated;
 use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::metrics;
+use crate::output;
 use crate::system::System;
 
 /// What to do about admins.
@@ -46,11 +47,10 @@ pub async fn run(config: &Config, command: Command) -> Result<()> {
         AdminCreated::Already(id) => ("already", id, "is an admin already; the password is as it was"),
     };
     if json {
-        println!("{}", serde_json::json!({"outcome": outcome, "user_id": id}));
+        output::line(serde_json::json!({"outcome": outcome, "user_id": id}))
     } else {
-        println!("{id} {said}");
+        output::line(format_args!("{id} {said}"))
     }
-    Ok(())
 }
 
 fn read_password() -> Result<String> {

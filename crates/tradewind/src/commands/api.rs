@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::client::{Client, code_of};
 use crate::config::Config;
+use crate::output;
 
 /// How long to wait before a broken stream is opened again.
 const RECONNECT: Duration = Duration::from_secs(1);
@@ -94,6 +95,7 @@ pub async fn events(config: &Config, command: Events) -> Result<()> {
     loop {
         match follow(&client, &path, &mut last, json).await {
             Ok(()) => {}
+            Err(error) if error.is::<output::Unread>() => return Err(error),
             Err(error) if code_of(&error).is_some_and(|code| code != "token-expired") => return Err(error),
             Err(error) if last.is_none() => return Err(error),
             Err(_) => tokio::time::sleep(RECONNECT).await,
@@ -123,27 +125,26 @@ async fn follow(client: &Client, path: &str, last: &mut Option<String>, json: bo
             if let Some(id) = line.strip_prefix("id:") {
                 *last = Some(id.trim().to_owned());
             } else if let Some(data) = line.strip_prefix("data:") {
-                print_event(data.trim(), json);
+                print_event(data.trim(), json)?;
             }
         }
     }
     Ok(())
 }
 
-fn print_event(data: &str, json: bool) {
+fn print_event(data: &str, json: bool) -> Result<()> {
     if json {
-        println!("{data}");
-        return;
+        return output::line(data);
     }
     let event: Value = serde_json::from_str(data).unwrap_or_default();
     let field = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
-    println!(
+    output::line(format_args!(
         "{} {:<22} {:<32} {}",
         field("time").if_supports_color(Stream::Stdout, |it| it.dimmed()),
         field("type"),
         field("subject"),
         event["data"].if_supports_color(Stream::Stdout, |it| it.dimmed())
-    );
+    ))
 }
 
 /// What to do with dead letters.
@@ -182,7 +183,7 @@ pub async fn dead_letters(config: &Config, command: DeadLetters) -> Result<()> {
         DeadLetters::List { system, service, json } => {
             let letters = all(&system.client(config).await?, service).await?;
             match json {
-                true => println!("{}", serde_json::to_string_pretty(&letters)?),
+                true => output::json(&letters),
                 false => print_letters(&letters),
             }
         }
@@ -191,7 +192,7 @@ pub async fn dead_letters(config: &Config, command: DeadLetters) -> Result<()> {
             client
                 .post::<Value>(&format!("/api/dead-letters/{id}/retry"), &serde_json::json!({}), None)
                 .await?;
-            println!("{id} was handled");
+            output::line(format_args!("{id} was handled"))
         }
         DeadLetters::Discard { system, id } => {
             system
@@ -199,10 +200,9 @@ pub async fn dead_letters(config: &Config, command: DeadLetters) -> Result<()> {
                 .await?
                 .delete(&format!("/api/dead-letters/{id}"))
                 .await?;
-            println!("{id} was discarded");
+            output::line(format_args!("{id} was discarded"))
         }
     }
-    Ok(())
 }
 
 async fn all(client: &Client, service: Option<Service>) -> Result<Vec<DeadLetter>> {
@@ -221,10 +221,9 @@ async fn all(client: &Client, service: Option<Service>) -> Result<Vec<DeadLetter
     }
 }
 
-fn print_letters(letters: &[DeadLetter]) {
+fn print_letters(letters: &[DeadLetter]) -> Result<()> {
     if letters.is_empty() {
-        println!("There are no dead letters.");
-        return;
+        return output::line("There are no dead letters.");
     }
     let mut table = Table::new();
     table
@@ -244,5 +243,5 @@ fn print_letters(letters: &[DeadLetter]) {
             cause,
         ]);
     }
-    println!("{table}");
+    output::line(table)
 }

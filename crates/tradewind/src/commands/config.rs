@@ -4,6 +4,7 @@ use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::config::Config;
+use crate::output;
 
 /// What to do with the configuration.
 #[derive(Debug, clap::Subcommand)]
@@ -22,10 +23,11 @@ pub enum Command {
 pub fn run(config: &Config, command: &Command) -> Result<()> {
     match command {
         Command::Check => {
-            println!("The configuration is valid.");
-            config.notes.iter().for_each(|note| println!("note: {note}"));
+            output::line("The configuration is valid.")?;
+            let mut notes = config.notes.iter();
+            notes.try_for_each(|note| output::line(format_args!("note: {note}")))
         }
-        Command::Print { json: true } => println!("{}", serde_json::to_string_pretty(&config.shown)?),
+        Command::Print { json: true } => output::json(&config.shown),
         Command::Print { json: false } => {
             let mut table = Table::new();
             table
@@ -35,8 +37,7 @@ pub fn run(config: &Config, command: &Command) -> Result<()> {
             for setting in &config.shown {
                 table.add_row([setting.name, &setting.value, &setting.from, &setting.meaning]);
             }
-            println!("{table}");
+            output::line(table)
         }
     }
-    Ok(())
 }

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::client::{Client, Refused};
 use crate::commands::serve::OwnServer;
 use crate::config::Config;
+use crate::output;
 
 /// How long a step's events may take to appear.
 const SETTLED_MAX: Duration = Duration::from_secs(10);
@@ -47,17 +48,14 @@ pub async fn run(options: &Options) -> Result<()> {
         "Seven services listen on {} after {} ms",
         server.url,
         started.elapsed().as_millis()
-    ));
+    ))?;
     let outcome = demo.journey().await;
     server.stop().await?;
     if options.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&json!({"ok": outcome.is_ok(), "steps": demo.steps}))?
-        );
+        output::json(&json!({"ok": outcome.is_ok(), "steps": demo.steps}))?;
     }
     outcome?;
-    demo.say("Everything was as it should be: the money, the stock and the events agree.");
+    demo.say("Everything was as it should be: the money, the stock and the events agree.")?;
     Ok(())
 }
 
@@ -90,10 +88,11 @@ impl Demo {
         })
     }
 
-    fn say(&self, text: &str) {
-        if !self.quiet {
-            println!("{text}");
+    fn say(&self, text: &str) -> Result<()> {
+        if self.quiet {
+            return Ok(());
         }
+        output::line(text)
     }
 
     async fn journey(&mut self) -> Result<()> {
@@ -240,20 +239,20 @@ impl Demo {
         self.say(&format!(
             "    {} in stock: {on_hand} on hand, {reserved} reserved",
             "✓".if_supports_color(Stream::Stdout, |it| it.green())
-        ));
+        ))?;
         Ok(())
     }
 
     async fn show_messages(&self, customer: &Client, user: &str) -> Result<()> {
         let messages: Value = customer.get(&format!("/api/notifications?user_id={user}")).await?;
         let messages = messages["data"].as_array().context("no list of messages")?;
-        self.say("Ada was told:");
+        self.say("Ada was told:")?;
         for message in messages.iter().rev() {
             self.say(&format!(
                 "    {} ({})",
                 message["subject"].as_str().unwrap_or_default(),
                 message["status"].as_str().unwrap_or_default()
-            ));
+            ))?;
         }
         Ok(())
     }
@@ -289,7 +288,7 @@ impl Demo {
             "{:>2}. {}",
             number,
             what.if_supports_color(Stream::Stdout, |it| it.bold())
-        ));
+        ))?;
         for event in &seen {
             let (kind, subject) = (
                 event["type"].as_str().unwrap_or_default(),
@@ -298,7 +297,7 @@ impl Demo {
             self.say(&format!(
                 "    {kind:<22} {}",
                 subject.if_supports_color(Stream::Stdout, |it| it.dimmed())
-            ));
+            ))?;
         }
         self.steps.push(json!({"step": what, "events": seen}));
         Ok(())

@@ -7,6 +7,7 @@ use kernel::store::Store as _;
 
 use crate::config::Config;
 use crate::data::DataDirectory;
+use crate::output;
 use crate::system::{SERVICES, open_store};
 
 /// How to tell about it.
@@ -27,17 +28,17 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
         let head = store.tail(Position::START, 0).await?.head;
         store.close().await;
         if !options.json {
-            println!(
+            output::line(format_args!(
                 "{:<14} {:>10} events   {}",
                 described.service.as_str(),
                 head.position,
                 data.store(described.service).display()
-            );
+            ))?;
         }
         migrated.push(serde_json::json!({"service": described.service, "events": head.position}));
     }
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&migrated)?);
+        output::json(&migrated)?;
     }
     Ok(())
 }

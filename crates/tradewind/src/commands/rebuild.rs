@@ -14,6 +14,7 @@ use store_sql::{SqliteOptions, SqliteStore};
 
 use crate::config::Config;
 use crate::data::DataDirectory;
+use crate::output;
 use crate::system::{Described, SERVICES};
 
 /// What to rebuild.
@@ -39,7 +40,7 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
         rebuilt.push(serde_json::json!({"service": described.service, "events": events}));
     }
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&rebuilt)?);
+        output::json(&rebuilt)?;
     }
     Ok(())
 }
@@ -80,7 +81,10 @@ async fn rebuild_one(data: &DataDirectory, described: &Described, quiet: bool) -
     sqlite.close().await;
     bar.finish_and_clear();
     if !quiet {
-        println!("{:<14} {events:>10} events folded", described.service.as_str());
+        output::line(format_args!(
+            "{:<14} {events:>10} events folded",
+            described.service.as_str()
+        ))?;
     }
     Ok(events)
 }

@@ -11,6 +11,7 @@ use kernel::clock::Ids;
 
 use crate::commands::serve::OwnServer;
 use crate::config::Config;
+use crate::output;
 use crate::replay::{Plan, Player, Rejected, Report, read, reconcile};
 
 /// A small history of the project's own making.
@@ -68,12 +69,12 @@ pub async fn run(config: &Config, options: &Options) -> Result<ExitCode> {
         None => play_on_own_server(&plan, options).await?,
     };
     match options.json {
-        true => println!("{}", serde_json::to_string_pretty(&report)?),
+        true => output::json(&report)?,
         false => {
-            report.print();
-            rejects
-                .iter()
-                .for_each(|path| println!("Rows that could not be played are in {}.", path.display()));
+            report.print()?;
+            if let Some(path) = rejects {
+                output::line(format_args!("Rows that could not be played are in {}.", path.display()))?;
+            }
         }
     }
     Ok(if report.exact {

@@ -1,5 +1,6 @@
 //! What a replay ends with.
 
+use anyhow::Result;
 use std::collections::BTreeMap;
 
 use comfy_table::{CellAlignment, Table, presets};
@@ -7,6 +8,7 @@ use contracts::{Currency, Money};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::output;
 use crate::replay::{Plan, Played, Reconciliation};
 
 /// The report of a replay, as JSON too.
@@ -74,7 +76,7 @@ impl Report {
     }
 
     /// For a person.
-    pub fn print(&self) {
+    pub fn print(&self) -> Result<()> {
         let mut table = Table::new();
         table.load_preset(presets::NOTHING);
         let rejected: usize = self.rows_rejected.values().sum();
@@ -103,14 +105,13 @@ impl Report {
         if let Some(numbers) = table.column_mut(1) {
             numbers.set_cell_alignment(CellAlignment::Right);
         }
-        println!("{table}");
+        output::line(table)?;
         match self.exact {
-            true => println!("Every SKU's stock and every order's money agree with the file."),
+            true => output::line("Every SKU's stock and every order's money agree with the file."),
             false => {
-                println!("{} differences from the file:", self.differences.len());
-                self.differences
-                    .iter()
-                    .for_each(|difference| println!("  {difference}"));
+                output::line(format_args!("{} differences from the file:", self.differences.len()))?;
+                let mut differences = self.differences.iter();
+                differences.try_for_each(|difference| output::line(format_args!("  {difference}")))
             }
         }
     }
