@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -15,6 +15,29 @@ const FIRST_START_MAX: Duration = Duration::from_millis(300);
 /// The best of so many counts: the machine has other things to do.
 const STARTS: usize = 5;
 const EMAIL: &str = "admin@tradewind.local";
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_limit_on_open_files_is_raised() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Command::new("sh");
+    // Fewer than a thousand connections is what most machines leave a process that does not ask.
+    server
+        .args(["-c", "ulimit -Sn 400 && exec \"$0\" serve"])
+        .arg(tradewind().get_program());
+    server
+        .env("TRADEWIND_LISTEN", "127.0.0.1:0")
+        .current_dir(directory.path());
+    let mut server = server.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let listens = BufReader::new(server.stdout.take().unwrap()).lines().next();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.id())).unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(listens.unwrap().unwrap().contains("listens"));
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let numbers: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    assert!(numbers[0] > 400 && numbers[0] == numbers[1].min(16_896), "{line}");
+}
 
 #[tokio::test]
 async fn the_first_start_makes_an_admin_and_says_so_once() {

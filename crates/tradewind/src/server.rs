@@ -4,6 +4,8 @@ mod linger;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -16,17 +18,23 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use self::linger::{Heard, Lingering, Unread};
 
-/// Connections open at once; one more waits to be accepted.
-const CONNECTIONS_MAX: usize = 8192;
+/// Connections open at once, live streams among them; one more waits to be accepted.
+const CONNECTIONS_MAX: usize = 16_384;
+/// Open files besides connections: stores, the ledger, the log.
+const OTHER_FILES_MAX: usize = 512;
 /// How long a client may take to send its headers.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may leave an answer, or a stream, unread.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests under way may take to finish when the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// A pause after an accept that failed (descriptors exhausted), so that the loop does not spin.
@@ -41,7 +49,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
 /// Serves until told to stop, then lets the requests under way finish.
 pub async fn serve(listener: TcpListener, door: FrontDoor, stop: CancellationToken) {
     let graceful = GracefulShutdown::new();
-    let connections = std::sync::Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let connections = Arc::new(Semaphore::new(raise_connections_max()));
     loop {
         let accepted = tokio::select! {
             biased;
@@ -53,7 +61,7 @@ pub async fn serve(listener: TcpListener, door: FrontDoor, stop: CancellationTok
         };
         let door = door.clone();
         let unread = Unread::default();
-        let stream = Lingering::new(stream, Unread::clone(&unread));
+        let stream = Lingering::new(with_write_timeout(stream), Unread::clone(&unread));
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
             let unread = Unread::clone(&unread);
@@ -88,11 +96,38 @@ pub async fn serve(listener: TcpListener, door: FrontDoor, stop: CancellationTok
     }
 }
 
+/// Raises the limit on open files as far as need be and may be, and says how many connections it leaves room for.
+fn raise_connections_max() -> usize {
+    let wanted = CONNECTIONS_MAX + OTHER_FILES_MAX;
+    let files = match rlimit::increase_nofile_limit(wanted as u64) {
+        Ok(files) => usize::try_from(files).unwrap_or(usize::MAX),
+        Err(error) => {
+            tracing::warn!(%error, "the limit on open files cannot be raised");
+            return CONNECTIONS_MAX;
+        }
+    };
+    let connections = files.saturating_sub(OTHER_FILES_MAX).clamp(1, CONNECTIONS_MAX);
+    if connections < CONNECTIONS_MAX {
+        tracing::warn!(
+            connections,
+            "the limit of {files} open files leaves room for few connections; raise it (ulimit -n) to {wanted}"
+        );
+    }
+    connections
+}
+
+/// Fails once a write has stood still for too long, so that who reads nothing is cut off.
+fn with_write_timeout<S: AsyncRead + AsyncWrite>(stream: S) -> Pin<Box<TimeoutStream<S>>> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    Box::pin(stream)
+}
+
 async fn accept(
     listener: &TcpListener,
-    connections: &std::sync::Arc<Semaphore>,
+    connections: &Arc<Semaphore>,
 ) -> Option<(tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = std::sync::Arc::clone(connections).acquire_owned().await.ok()?;
+    let permit = Arc::clone(connections).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, peer)) => {
             // Small answers must not wait for the acknowledgement of earlier ones.
@@ -104,5 +139,34 @@ async fn accept(
             tokio::time::sleep(ACCEPT_PAUSE).await;
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_nothing_is_cut_off_and_a_slow_one_is_not() {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let slow = tokio::spawn(async move {
+            let mut buffer = [0; 1024];
+            for _ in 0..10 {
+                tokio::time::sleep(WRITE_TIMEOUT / 2).await;
+                theirs.read_exact(&mut buffer).await.expect("it is written");
+            }
+            theirs
+        });
+        let mut ours = Lingering::new(with_write_timeout(ours), Unread::default());
+        ours.write_all(&[7; 11 * 1024]).await.expect("somebody reads");
+        let _reads_no_more = slow.await.expect("it reads ten times");
+        let began = tokio::time::Instant::now();
+        let error = ours.write_all(&[7; 1]).await.expect_err("nobody reads");
+        assert_eq!(
+            (error.kind(), began.elapsed()),
+            (std::io::ErrorKind::TimedOut, WRITE_TIMEOUT)
+        );
     }
 }
