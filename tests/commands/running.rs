@@ -158,6 +158,11 @@ async fn events_are_shown_from_a_position_on_to_people() {
         "{line}"
     );
     assert!(!line.contains('\u{1b}'), "{line}");
+    let deep = format!("{}1{}", "[".repeat(120), "]".repeat(120));
+    let body = format!(r#"{{"type": "custom.deep", "subject": "early", "data": {{"deep": {deep}}}}}"#);
+    admin.request("POST", "/api/events").raw_json(body).await.expect(201);
+    let line = tail.line();
+    assert!(line.contains("custom.deep") && line.contains(&deep), "{line}");
     let customer = server.customer().await;
     let mut refused = server.command();
     refused.args(["events", "tail", "--url", server.url(), "--token", "nonsense"]);

@@ -1,6 +1,7 @@
 //! Stock: what lies in the warehouse, what of it is reserved, and what was sold.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Cursor, Delta, Limit, OnHand, OrderId, ProductId, Reason, ReservationId, Sku, UserId, word::words};
 
@@ -56,9 +57,18 @@ pub struct SetStock {
 #[serde(deny_unknown_fields)]
 pub struct AdjustStock {
     /// How many pieces came (above zero) or went.
+    #[serde(deserialize_with = "a_change")]
     pub delta: Delta,
     /// Why.
     pub reason: Reason,
+}
+
+fn a_change<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Delta, D::Error> {
+    let delta = Delta::deserialize(deserializer)?;
+    if delta.get() == 0 {
+        return Err(D::Error::custom("must not be 0, by which nothing changes"));
+    }
+    Ok(delta)
 }
 
 /// The query of `GET /api/inventory`.
@@ -179,5 +189,6 @@ mod tests {
         assert!(serde_json::from_str::<SetStock>(r#"{"on_hand":-1}"#).is_err());
         assert!(serde_json::from_str::<AdjustStock>(r#"{"delta":-3,"reason":"broken"}"#).is_ok());
         assert!(serde_json::from_str::<AdjustStock>(r#"{"delta":-3}"#).is_err());
+        assert!(serde_json::from_str::<AdjustStock>(r#"{"delta":0,"reason":"broken"}"#).is_err());
     }
 }

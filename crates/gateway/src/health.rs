@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use contracts::Service;
 use futures::future::join_all;
 use kernel::clock::Clock;
+use kernel::engine::Engine;
 use kernel::event::Position;
 use kernel::reaction::Consumers;
-use kernel::store::Store;
 use serde::Serialize;
 
 /// A store that has not answered by then counts as down.
@@ -29,6 +29,9 @@ pub trait Health: Send + Sync + fmt::Debug {
 pub struct Report {
     /// The stores of the services in this process. The process is ready if all are up.
     pub stores: BTreeMap<Service, Condition>,
+    /// Services of which a task has panicked: they have stopped doing part of their work.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<Service>,
     /// The broker. It may be down: orders are accepted all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bus: Option<Condition>,
@@ -58,19 +61,19 @@ pub struct Consumer {
 }
 
 impl Report {
-    /// Whether the process's own stores answer. Nothing else counts: an outage of what all processes share would take all
+    /// Whether the process's own stores answer, and its services do all of their work. Nothing else counts: an outage of what all processes share would take all
     /// of them out of the balancer.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.stores.values().all(|store| *store == Condition::Up)
+        self.failed.is_empty() && self.stores.values().all(|store| *store == Condition::Up)
     }
 }
 
 /// Services that run in this process.
 #[derive(Clone, Debug)]
 pub struct Process {
-    /// Each one's store. They were migrated before their engines were started.
-    pub stores: BTreeMap<Service, Arc<dyn Store>>,
+    /// What each runs on. Its store was migrated before it was started.
+    pub engines: Vec<Engine>,
     /// What they consume.
     pub consumers: Vec<Consumers>,
     /// Gives up on a store.
@@ -80,10 +83,11 @@ pub struct Process {
 #[async_trait]
 impl Health for Process {
     async fn look(&self) -> Report {
-        let stores = self.stores.iter().map(|(service, store)| async move {
+        let stores = self.engines.iter().map(|engine| async move {
+            let service = engine.service();
             let condition = tokio::select! {
                 biased;
-                answered = store.tail(Position::START, 0) => match answered {
+                answered = engine.reader().store().tail(Position::START, 0) => match answered {
                     Ok(_) => Condition::Up,
                     Err(error) => {
                         tracing::warn!(%service, %error, "a store does not answer");
@@ -95,8 +99,10 @@ impl Health for Process {
                     Condition::Down
                 }
             };
-            (*service, condition)
+            (service, condition)
         });
+        let failed = self.engines.iter().filter(|engine| engine.has_failed());
+        let failed = failed.map(Engine::service).collect();
         let progress = self
             .consumers
             .iter()
@@ -115,6 +121,7 @@ impl Health for Process {
         Report {
             consumers: progress.collect(),
             stores: join_all(stores).await.into_iter().collect(),
+            failed,
             bus: None,
         }
     }

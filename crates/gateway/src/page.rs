@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use contracts::Service;
+use contracts::{Code, Service};
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use kernel::clock::Clock;
@@ -23,6 +23,7 @@ use crate::upstream::Upstream;
 const SHOWN_AGAIN: Duration = Duration::from_secs(1);
 
 const JSON: &str = "application/json";
+const HTML: &str = "text/html; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The gateway's own pages.
@@ -31,6 +32,32 @@ pub(crate) struct Pages {
     pub(crate) metrics: Option<PrometheusHandle>,
     readiness: Recent<(StatusCode, Bytes)>,
     measured: Recent<Bytes>,
+    errors: Bytes,
+}
+
+/// `GET /docs/errors`: every code with what to do, under the anchor that problems name.
+fn errors() -> Bytes {
+    let mut page = String::from(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Errors of Tradewind</title>\
+         <style>body{font:16px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}\
+         td,th{text-align:left;padding:.3em .8em .3em 0;vertical-align:top}:target{background:#ffd}</style>\
+         <h1>Errors</h1><p>Every error is a problem as in RFC 9457. Programs look at its <code>code</code>.</p>\
+         <table><tr><th>code<th>status<th>title<th>what to do",
+    );
+    for code in Code::ALL {
+        let (word, status, title, what_to_do) = (code.as_str(), code.status(), code.title(), code.what_to_do());
+        page += &format!(
+            "<tr id=\"{word}\"><td><code>{word}</code><td>{status}<td>{}<td>{}",
+            escaped(title),
+            escaped(what_to_do)
+        );
+    }
+    page += "</table></html>";
+    page.into()
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
 impl fmt::Debug for Pages {
@@ -89,6 +116,7 @@ impl Pages {
             metrics: None,
             readiness: Recent::new(),
             measured: Recent::new(),
+            errors: errors(),
         }
     }
 
@@ -101,6 +129,7 @@ impl Pages {
     ) -> Option<Response> {
         let (status, content_type, body) = match page {
             Page::Index => (StatusCode::OK, JSON, json(&INDEX)),
+            Page::Errors => (StatusCode::OK, HTML, self.errors.clone()),
             Page::Health => (StatusCode::OK, JSON, Bytes::from_static(br#"{"status":"up"}"#)),
             Page::Readiness => {
                 let (status, body) = self.readiness.get(clock, self.look(upstreams)).await;

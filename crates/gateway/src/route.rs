@@ -26,6 +26,8 @@ pub(crate) enum Page {
     Readiness,
     /// Prometheus.
     Metrics,
+    /// What each error means: where the `type` of every problem leads.
+    Errors,
 }
 
 /// One row of the table.
@@ -74,6 +76,7 @@ pub(crate) const ROUTES: &[Route] = &[
     service("/api/products", Service::Catalog),
     service("/api/payments", Service::Payments),
     service("/api/webhooks", Service::Events),
+    page("/docs/errors", Page::Errors),
     service("/api/orders", Service::Orders),
     service("/api/notify", Service::Notifications),
     service("/api/events", Service::Events),

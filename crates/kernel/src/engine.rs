@@ -1,9 +1,12 @@
 //! What a service runs on: its store, the writer, readers, time, and the tasks that go with them.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use contracts::Service;
+use futures::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -78,7 +81,27 @@ struct Tasks {
     background_stop: CancellationToken,
     writer: TaskTracker,
     writer_stop: CancellationToken,
+    /// Set by the first that panics.
+    failed: Arc<AtomicBool>,
     effects: std::sync::Mutex<Option<mpsc::Receiver<Attempt>>>,
+}
+
+impl Tasks {
+    /// The task; should it panic, that is noted, since nobody waits for it.
+    fn watched(
+        &self,
+        service: Service,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let failed = Arc::clone(&self.failed);
+        AssertUnwindSafe(task).catch_unwind().map(move |ended| {
+            if let Err(panic) = ended {
+                let message = writer::panic_message(panic.as_ref());
+                tracing::error!(%service, message = &*message, "a task of the service has panicked; start the process again");
+                failed.store(true, Ordering::Relaxed);
+            }
+        })
+    }
 }
 
 impl fmt::Debug for Engine {
@@ -119,9 +142,12 @@ impl Engine {
             background_stop: CancellationToken::new(),
             writer: TaskTracker::new(),
             writer_stop: CancellationToken::new(),
+            failed: Arc::default(),
             effects: std::sync::Mutex::new(Some(effects)),
         };
-        tasks.writer.spawn(task.run(tasks.writer_stop.clone()));
+        tasks
+            .writer
+            .spawn(tasks.watched(service, task.run(tasks.writer_stop.clone())));
         let reader = Reader::new(Arc::clone(&parts.store), cache, parts.shared);
         let engine = Self {
             inner: Arc::new(Inner {
@@ -181,8 +207,15 @@ impl Engine {
 
     /// Runs a task until the service stops.
     pub fn spawn<F: Future<Output = ()> + Send + 'static>(&self, task: impl FnOnce(CancellationToken) -> F) {
-        let stop = self.inner.tasks.background_stop.clone();
-        self.inner.tasks.background.spawn(task(stop));
+        let tasks = &self.inner.tasks;
+        let task = task(tasks.background_stop.clone());
+        tasks.background.spawn(tasks.watched(self.service(), task));
+    }
+
+    /// Whether one of the service's tasks has panicked, which none should: the process is to be started again.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.inner.tasks.failed.load(Ordering::Relaxed)
     }
 
     /// Completes when the service begins to end: for what is open without being a task, such as a live stream.
@@ -224,12 +257,19 @@ impl Engine {
         Ok(deleted.await?)
     }
 
-    /// Ends the background tasks, then the writer, which finishes what was accepted.
-    pub async fn stop(&self) {
+    /// Ends the background tasks alone. To be called for all services of a process before any is stopped: what reacts to
+    /// another's journal should not see it end.
+    pub async fn stop_background(&self) {
         let tasks = &self.inner.tasks;
         tasks.background_stop.cancel();
         tasks.background.close();
         tasks.background.wait().await;
+    }
+
+    /// Ends the background tasks, then the writer, which finishes what was accepted.
+    pub async fn stop(&self) {
+        self.stop_background().await;
+        let tasks = &self.inner.tasks;
         tasks.writer_stop.cancel();
         tasks.writer.close();
         tasks.writer.wait().await;

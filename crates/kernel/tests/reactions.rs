@@ -10,7 +10,7 @@ use contracts::{DeadLetterId, DecodeError, EventData, EventKind, Service};
 use kernel::aggregate::{Occurrence, Projected};
 use kernel::bus::{Bus, Message};
 use kernel::clock::{Ids, ManualClock};
-use kernel::context::Context;
+use kernel::context::{Claim, Context};
 use kernel::document::{Collection, Document, Kind};
 use kernel::embedded::{EmbeddedBus, Journal};
 use kernel::engine::{Engine, Parts, schema};
@@ -434,9 +434,21 @@ async fn a_discarded_letter_is_given_up_in_somebodys_name_and_the_rest_can_go_on
         actor: "usr_admin".into(),
         ..Context::system("test")
     };
-    letters.discard(ids[0], admin.clone()).await.unwrap();
-    assert_eq!(accounts(&target, &source.engine).await, [1, 1, 1]);
-    letters.retry(ids[1], admin.clone()).await.unwrap();
+    let keyed = |key: &str| Context {
+        claim: Some(Claim {
+            id: key.into(),
+            principal: "usr_admin".into(),
+            fingerprint: "{}".into(),
+        }),
+        ..admin.clone()
+    };
+    for _ in 0..2 {
+        letters.discard(ids[0], keyed("discard")).await.unwrap();
+        assert_eq!(accounts(&target, &source.engine).await, [1, 1, 1]);
+    }
+    for _ in 0..2 {
+        assert_eq!(letters.retry(ids[1], keyed("retry")).await.unwrap(), 1);
+    }
     assert_eq!(seen(&target, "bad").await, [1, 3]);
     assert_eq!(accounts(&target, &source.engine).await, [2, 0, 1]);
     let again = letters.discard(ids[0], admin).await;

@@ -46,7 +46,8 @@ struct Arguments {
 enum Command {
     /// Run the shop
     Serve {
-        /// Only these services
+        /// Only these services, once a broker can carry events between processes
+        #[arg(hide = true)]
         services: Vec<String>,
     },
     /// Watch an order go through all services, on a temporary store

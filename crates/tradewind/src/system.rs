@@ -206,10 +206,7 @@ impl System {
             (Service::Events, events.router().into()),
         ]);
         let process = gateway::health::Process {
-            stores: engines
-                .iter()
-                .map(|(&service, it)| (service, Arc::clone(it.reader().store())))
-                .collect(),
+            engines: engines.values().cloned().collect(),
             consumers,
             clock: Arc::clone(&clock),
         };
@@ -233,6 +230,7 @@ impl System {
 
     /// Finishes what was accepted, and closes the stores.
     pub async fn stop(self) {
+        futures::future::join_all(self.engines.values().map(Engine::stop_background)).await;
         futures::future::join_all(self.engines.values().map(Engine::stop)).await;
         for store in self.stores {
             store.close().await;

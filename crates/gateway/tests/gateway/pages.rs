@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use contracts::Service;
 use gateway::health::{Condition, Consumer, Health, Process, Report};
 use insta::assert_snapshot;
+use kernel::clock::Ids;
+use kernel::engine::{Engine, Parts};
 use kernel::memory::MemoryStore;
-use kernel::store::Store;
 use uuid::Uuid;
 
 use crate::fixture::setup;
@@ -18,6 +19,14 @@ async fn the_gateways_own_pages_are_open_and_for_reading() {
     let app = setup().open();
     assert_snapshot!(app.get("/healthz", &[]).await.shown(), @r#"200 {"status":"up"}"#);
     assert_snapshot!(app.get("/", &[]).await.shown(), @r#"200 {"name":"tradewind","version":"0.1.0","api":["/api/users","/api/login","/api/products","/api/inventory","/api/orders","/api/payments","/api/notifications","/api/events","/api/webhooks"],"keys":"/.well-known/jwks.json","health":"/healthz","readiness":"/readyz","metrics":"/metrics"}"#);
+    let errors = app.get("/docs/errors", &[]).await;
+    assert_eq!(
+        (errors.status, errors.header("content-type")),
+        (200, "text/html; charset=utf-8")
+    );
+    for code in contracts::Code::ALL {
+        assert!(errors.text().contains(&format!("id=\"{code}\"")), "{code}");
+    }
     // A bad token is nothing to them.
     assert_eq!(app.get("/healthz", &[("authorization", "Bearer x")]).await.status, 200);
     let head = app.request("HEAD", "/healthz", &[]).await;
@@ -68,6 +77,7 @@ fn said(stores: &[(Service, Condition)], bus: Condition) -> Arc<Said> {
     };
     let report = Report {
         stores: stores.iter().copied().collect(),
+        failed: Vec::new(),
         bus: Some(bus),
         consumers: BTreeMap::from([("orders.catalog/catalog".to_owned(), consumer)]),
     };
@@ -103,16 +113,27 @@ async fn readiness_is_looked_at_once_a_second_however_many_ask() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_looks_at_its_stores() {
+async fn a_process_looks_at_its_stores_and_at_its_tasks() {
     let schema = kernel::engine::schema(&[]);
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(schema, Uuid::nil()));
     let setup = setup();
+    let parts = Parts {
+        store: Arc::new(MemoryStore::new(schema, Uuid::nil())),
+        shared: false,
+        clock: Arc::clone(&setup.clock) as _,
+        ids: Arc::new(Ids::from_seed(1)),
+    };
+    let engine = Engine::start(Service::Orders, parts).await.unwrap();
     let process = Process {
-        stores: BTreeMap::from([(Service::Orders, store)]),
+        engines: vec![engine.clone()],
         consumers: Vec::new(),
         clock: Arc::clone(&setup.clock) as _,
     };
     let report = process.look().await;
     assert_eq!(report.stores[&Service::Orders], Condition::Up);
     assert!(report.is_ready());
+    engine.spawn(async |_| panic!("as the test asks"));
+    tokio::task::yield_now().await;
+    let report = process.look().await;
+    assert!(!report.is_ready());
+    assert_eq!(report.failed, [Service::Orders]);
 }

@@ -55,7 +55,8 @@ impl<S: Sync> FromRequest<S> for RawBody {
     }
 }
 
-/// 415 unless the body is declared as `application/json` or `application/…+json`.
+/// 415 unless the body is declared as `application/json` or `application/…+json`, and in no charset but UTF-8, which is
+/// JSON's own (RFC 8259, section 8.1).
 pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     let declared = headers
         .get(CONTENT_TYPE)
@@ -67,7 +68,13 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
         _ => "",
     };
     let suffix = subtype.rsplit('+').next().unwrap_or_default();
-    if suffix.eq_ignore_ascii_case("json") {
+    let charset = declared
+        .split(';')
+        .skip(1)
+        .filter_map(|parameter| parameter.split_once('='));
+    let mut charset = charset.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
+    let is_utf8 = charset.all(|(_, value)| value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8"));
+    if is_utf8 && suffix.eq_ignore_ascii_case("json") {
         Ok(())
     } else {
         Err(Code::UnsupportedMediaType.into())
@@ -87,8 +94,13 @@ pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
         return Err(invalid("", "must be a JSON object"));
     }
     let mut json = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut json)
-        .map_err(|error| refused(&error.path().to_string(), error.inner()))?;
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        // What is no JSON at all is not to be mended field by field.
+        match serde_json::from_slice::<IgnoredAny>(body) {
+            Ok(_) => refused(&error.path().to_string(), error.inner()),
+            Err(malformed) => refused("", &malformed),
+        }
+    })?;
     json.end().map_err(|error| refused("", &error))?;
     if body.contains(&b'\\') && has_nul_escape(body) {
         let value = serde_json::from_slice(body).unwrap_or_default();
@@ -219,6 +231,8 @@ mod tests {
     async fn what_is_no_json_is_malformed() {
         assert_snapshot!(refusal("{").await, @"400 malformed-json []");
         assert_snapshot!(refusal("{\"name\":\"a\"} x").await, @"400 malformed-json []");
+        assert_snapshot!(refusal("{} {}").await, @"400 malformed-json []");
+        assert_snapshot!(refusal("{\"name\":1").await, @"400 malformed-json []");
         assert_snapshot!(refusal("{\"name\":\"a\u{0}\"}").await, @"400 malformed-json []");
         let empty = echo().post("/", &[("content-type", "application/json")], "").await;
         assert_snapshot!(empty.shown(), @r#"400 {"type":"/docs/errors#malformed-json","title":"Malformed JSON","status":400,"detail":"The body is empty; send JSON.","instance":"/#ID","code":"malformed-json"}"#);
@@ -253,6 +267,9 @@ mod tests {
             ("application/json", 200),
             ("Application/JSON; charset=utf-8", 200),
             ("application/merge-patch+json", 200),
+            ("application/json; charset=\"UTF-8\"", 200),
+            ("application/json; charset=utf-16", 415),
+            ("application/json; x=y; Charset=latin1", 415),
             ("text/plain", 415),
             ("text/json", 415),
             ("application/jsonp", 415),

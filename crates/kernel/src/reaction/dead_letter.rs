@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use contracts::{DeadLetterId, Page, Problem, Service, log};
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::bus::{Group, Message};
@@ -13,6 +14,7 @@ use crate::document::{Collection, Column, ColumnType, Document, Index, Kind, Val
 use crate::engine::Engine;
 use crate::event::{Actor, Epoch, Recorded, StreamId};
 use crate::http::Paging;
+use crate::idempotency::{self, Known};
 use crate::reaction::batch::attempt;
 use crate::reaction::{Checkpoint, Failed, Reaction, checkpoint_id};
 use crate::store::{Query, StoreError};
@@ -213,35 +215,50 @@ impl DeadLetters {
 
     /// Tries the letter again, then those behind it, until one fails. Answers how many were handled.
     pub async fn retry(&self, id: DeadLetterId, context: Context) -> Result<u64, LetterError> {
+        if let Some(handled) = self.answered(&context).await? {
+            return Ok(handled);
+        }
         let mut handled = 0;
         let mut next = Some(self.first_of_stream(id).await?);
         while let Some(letter) = next {
-            handled += self
-                .retry_some(
-                    letter.id,
-                    letters_behind(&self.engine, &letter, RETRY_MAX).await?,
-                    &context,
-                )
-                .await?;
+            let letters = letters_behind(&self.engine, &letter, RETRY_MAX).await?;
+            handled = self.retry_some(letter.id, letters, handled, &context).await?;
             let behind = letters_behind(&self.engine, &letter, RETRY_MAX).await?;
             next = behind.into_iter().next();
         }
         Ok(handled)
     }
 
+    /// The answer to an earlier request with the same idempotency key. The letter that it was about may be gone.
+    async fn answered<R: DeserializeOwned + Send + 'static>(
+        &self,
+        context: &Context,
+    ) -> Result<Option<R>, LetterError> {
+        let writer = self.engine.writer();
+        let known = writer.execute(Priority::Client, context.clone(), |unit| {
+            Ok::<_, LetterError>(match idempotency::look_up(unit)? {
+                Known::Answered(answer) => Some(answer),
+                Known::New | Known::Pending(_) => None,
+            })
+        });
+        known.await
+    }
+
     async fn retry_some(
         &self,
         first: DeadLetterId,
         letters: Vec<Arc<DeadLetter>>,
+        handled_before: u64,
         context: &Context,
     ) -> Result<u64, LetterError> {
+        let are_last = letters.len() < RETRY_MAX;
         let reactions = Arc::clone(&self.reactions);
         let service = self.engine.service();
         let tried = self
             .engine
             .writer()
             .execute(Priority::Background, context.clone(), move |unit| {
-                let mut handled = 0;
+                let mut handled = handled_before;
                 unit.load::<DeadLetter>(letters.iter().map(|letter| letter.id));
                 for letter in &letters {
                     let Some(current) = unit
@@ -281,6 +298,9 @@ impl DeadLetters {
                         }
                     }
                 }
+                if let Some(claim) = unit.origin().claim.clone().filter(|_| are_last) {
+                    idempotency::answer(unit, &claim, &handled)?;
+                }
                 Ok((handled, None))
             });
         match tried.await? {
@@ -291,41 +311,41 @@ impl DeadLetters {
 
     /// Gives the letter up, in the actor's name. Those behind it can be retried then.
     pub async fn discard(&self, id: DeadLetterId, context: Context) -> Result<(), LetterError> {
+        if let Some(()) = self.answered(&context).await? {
+            return Ok(());
+        }
         let letter = self.first_of_stream(id).await?;
         let service = self.engine.service();
         let by = Arc::clone(&context.actor);
         let reactions = Arc::clone(&self.reactions);
-        let discarded = self
-            .engine
-            .writer()
-            .execute(Priority::Background, context, move |unit| {
-                let current = unit.get::<DeadLetter>(id).filter(|letter| letter.discarded.is_none());
-                let current = current.ok_or(LetterError::Unknown(id))?;
-                let consumer = reactions
-                    .iter()
-                    .map(|reaction| reaction.name())
-                    .find(|name| *name == &*letter.consumer);
-                if let Some(consumer) = consumer {
-                    let group = Group {
-                        service,
-                        consumer,
-                        source: letter.source,
-                    };
-                    remove(unit, &group, &current, |checkpoint| checkpoint.discarded += 1);
-                }
-                let discarded = Some(Discarded {
-                    by: Arc::clone(&by),
-                    at: unit.now(),
-                });
-                unit.put(
-                    id,
-                    DeadLetter {
-                        discarded,
-                        ..DeadLetter::clone(&current)
-                    },
-                );
-                Ok(())
+        let discarded = self.engine.writer().answer(context, move |unit| {
+            let current = unit.get::<DeadLetter>(id).filter(|letter| letter.discarded.is_none());
+            let current = current.ok_or(LetterError::Unknown(id))?;
+            let consumer = reactions
+                .iter()
+                .map(|reaction| reaction.name())
+                .find(|name| *name == &*letter.consumer);
+            if let Some(consumer) = consumer {
+                let group = Group {
+                    service,
+                    consumer,
+                    source: letter.source,
+                };
+                remove(unit, &group, &current, |checkpoint| checkpoint.discarded += 1);
+            }
+            let discarded = Some(Discarded {
+                by: Arc::clone(&by),
+                at: unit.now(),
             });
+            unit.put(
+                id,
+                DeadLetter {
+                    discarded,
+                    ..DeadLetter::clone(&current)
+                },
+            );
+            Ok(())
+        });
         discarded.await
     }
 

@@ -8,7 +8,9 @@ use contracts::log::DeadLetter;
 use contracts::{DeadLetterId, Page, Service};
 use futures::StreamExt as _;
 use owo_colors::{OwoColorize as _, Stream};
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::client::{Client, code_of};
 use crate::config::Config;
@@ -136,15 +138,27 @@ fn print_event(data: &str, json: bool) -> Result<()> {
     if json {
         return output::line(data);
     }
-    let event: Value = serde_json::from_str(data).unwrap_or_default();
-    let field = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+    let event: Shown<'_> =
+        serde_json::from_str(data).with_context(|| format!("an event is not as expected: {data}"))?;
     output::line(format_args!(
         "{} {:<22} {:<32} {}",
-        field("time").if_supports_color(Stream::Stdout, |it| it.dimmed()),
-        field("type"),
-        field("subject"),
-        event["data"].if_supports_color(Stream::Stdout, |it| it.dimmed())
+        event.time.if_supports_color(Stream::Stdout, |it| it.dimmed()),
+        event.event_type,
+        event.subject,
+        event.data.get().if_supports_color(Stream::Stdout, |it| it.dimmed())
     ))
+}
+
+/// What people are shown of an event. Its data may be nested as deep as it likes.
+#[derive(Deserialize)]
+struct Shown<'a> {
+    time: String,
+    #[serde(rename = "type")]
+    event_type: String,
+    #[serde(default)]
+    subject: String,
+    #[serde(borrow)]
+    data: &'a RawValue,
 }
 
 /// What to do with dead letters.
