@@ -93,6 +93,7 @@ const CASES: &[(&str, &str, [u16; 7])] = &[
     ("POST /api/dead-letters/{id}/retry", "of none",  [401, 403, 403, 404, 403, 401, 401]),
     // The gateway's own pages ask nobody.
     ("GET /", "",                                     [200; 7]),
+    ("GET /docs/errors", "",                          [200; 7]),
     ("GET /healthz", "",                              [200; 7]),
     ("GET /readyz", "",                               [200; 7]),
     ("GET /metrics", "",                              [200; 7]),

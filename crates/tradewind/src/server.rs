@@ -40,21 +40,39 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// A pause after an accept that failed (descriptors exhausted), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Binds, with a clear error if the address is taken.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    let bound = TcpListener::bind(address).await;
-    bound.with_context(|| format!("cannot listen on {address}; choose another with TRADEWIND_LISTEN"))
+/// An address that is listened on, and how many connections there is room for.
+#[derive(Debug)]
+pub struct Listener {
+    tcp: TcpListener,
+    connections_max: usize,
+}
+
+impl Listener {
+    /// Binds, with a clear error if the address is taken.
+    pub async fn bind(address: SocketAddr) -> Result<Self> {
+        let bound = TcpListener::bind(address).await;
+        let tcp = bound.with_context(|| format!("cannot listen on {address}; choose another with TRADEWIND_LISTEN"))?;
+        Ok(Self {
+            tcp,
+            connections_max: raise_connections_max(),
+        })
+    }
+
+    /// The address, with the port that was free if none was asked for.
+    pub fn address(&self) -> Result<SocketAddr> {
+        Ok(self.tcp.local_addr()?)
+    }
 }
 
 /// Serves until told to stop, then lets the requests under way finish.
-pub async fn serve(listener: TcpListener, door: FrontDoor, stop: CancellationToken) {
+pub async fn serve(listener: Listener, door: FrontDoor, stop: CancellationToken) {
     let graceful = GracefulShutdown::new();
-    let connections = Arc::new(Semaphore::new(raise_connections_max()));
+    let connections = Arc::new(Semaphore::new(listener.connections_max));
     loop {
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &connections) => accepted,
+            accepted = accept(&listener.tcp, &connections) => accepted,
         };
         let Some((stream, peer, permit)) = accepted else {
             continue;

@@ -4,12 +4,12 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::data::DataDirectory;
+use crate::server::Listener;
 use crate::system::System;
 use crate::{first_admin, metrics, server};
 
@@ -24,8 +24,8 @@ pub async fn run(config: &Config, services: &[String]) -> Result<()> {
     // Before anything is begun: whoever asks to end while it starts is obeyed once that can be done in order.
     let mut signals = Signals::listen()?;
     let data = DataDirectory::lock(&config.data)?;
-    let listener = server::bind(config.listen).await?;
-    let address = listener.local_addr()?;
+    let listener = Listener::bind(config.listen).await?;
+    let address = listener.address()?;
     let system = System::start(config, &data, metrics::install()?).await?;
     let admin = first_admin::ensure(&system.users, config, &data).await?;
     let stop = CancellationToken::new();
@@ -103,8 +103,8 @@ impl OwnServer {
     /// Starts everything on the data directory of `config`, listening as it says.
     pub async fn start(config: &Config) -> Result<Self> {
         let data = DataDirectory::lock(&config.data)?;
-        let listener: TcpListener = server::bind(config.listen).await?;
-        let url = format!("http://{}", listener.local_addr()?);
+        let listener = Listener::bind(config.listen).await?;
+        let url = format!("http://{}", listener.address()?);
         let system = System::start(config, &data, metrics::install()?).await?;
         first_admin::ensure(&system.users, config, &data).await?;
         let stop = CancellationToken::new();
