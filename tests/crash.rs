@@ -18,6 +18,10 @@ use books::{Books, SERVICES};
 use customers::{Dice, Load};
 use serde_json::json;
 use support::Server;
+use testkit::books::{
+    assert_consumers_account_for_everything, assert_each_step_was_told_once, assert_journals_are_sound,
+    assert_money_adds_up, assert_stock_adds_up, assert_the_log_is_complete,
+};
 
 /// How often the binary is killed unless the environment says.
 const ROUNDS: u32 = 5;
@@ -51,13 +55,13 @@ async fn nothing_is_lost_or_doubled_however_often_the_process_is_killed() {
     told.assert_keys_answer_as_they_did(&server).await;
     server.stop();
     let books = Books::of(&server.data());
-    books::assert_journals_are_sound(&books);
-    books::assert_consumers_applied_everything(&books);
-    books::assert_the_log_is_complete(&books);
+    assert_journals_are_sound(&books);
+    assert_consumers_account_for_everything(&books);
+    assert_the_log_is_complete(&books);
     settled::assert_orders_are_as_acknowledged(&books, &told);
-    settled::assert_stock_adds_up(&books, &told);
-    settled::assert_money_adds_up(&books);
-    settled::assert_each_step_was_told_once(&books);
+    assert_stock_adds_up(&books, &told.received);
+    assert_money_adds_up(&books);
+    assert_each_step_was_told_once(&books);
     books::assert_views_equal_the_fold(&server.data(), server.command());
 }
 
@@ -83,8 +87,8 @@ async fn a_process_that_is_asked_to_end_loses_nothing_that_it_acknowledged() {
     }
     let books = Books::of(&server.data());
     settled::assert_orders_are_as_acknowledged(&books, &told);
-    settled::assert_stock_adds_up(&books, &told);
-    settled::assert_money_adds_up(&books);
+    assert_stock_adds_up(&books, &told.received);
+    assert_money_adds_up(&books);
     // A client that is asked to come back is no trouble of the server's.
     let log = server.log();
     let troubles: Vec<&str> = log

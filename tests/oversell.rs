@@ -14,8 +14,11 @@ use futures::StreamExt as _;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use books::{Books, counted};
+use books::Books;
 use support::{Actor, Answer, Product, Server, eventually, id_of};
+use testkit::books::{
+    Books as _, assert_journals_are_sound, assert_the_log_is_complete, counted, kept_by_order, unsettled,
+};
 
 const BUYERS: usize = 300;
 const UNITS: u64 = 50;
@@ -81,14 +84,14 @@ async fn three_hundred_buyers_get_fifty_pieces_and_each_pays_once() {
     }
     let settled = server.data();
     eventually("everything is settled", async || {
-        Books::of(&settled).unsettled().is_empty().then_some(())
+        unsettled(&Books::of(&settled)).is_empty().then_some(())
     })
     .await;
     server.stop();
     let books = Books::of(&server.data());
     the_books_agree(&books, &product, &confirmed, &payments);
-    books::assert_journals_are_sound(&books);
-    books::assert_the_log_is_complete(&books);
+    assert_journals_are_sound(&books);
+    assert_the_log_is_complete(&books);
 }
 
 async fn buyers(server: &Server) -> Vec<Actor> {
@@ -195,7 +198,7 @@ fn watch(admin: &Actor, product: &Product) -> (Arc<AtomicBool>, tokio::task::Joi
 
 /// Ledger, journals and API tell the same.
 fn the_books_agree(books: &Books, product: &Product, confirmed: &[(&Actor, &Value)], payments: &[String]) {
-    let kept = books::kept_by_order(books);
+    let kept = kept_by_order(books);
     let totals: BTreeMap<String, i64> = confirmed
         .iter()
         .map(|(_, order)| (id_of(order), order["total"]["amount"].as_i64().unwrap()))

@@ -1,29 +1,18 @@
 //! What must be so once everything has settled, as the files tell it.
 #![expect(unreachable_pub, reason = "nobody depends on a test; `pub` marks what its files use")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::Value;
+use testkit::books::{Books as _, counted, status, unsettled};
 
-use crate::books::{Books, SERVICES, counted, kept_by_order};
+use crate::books::{Books, SERVICES};
 use crate::customers::Told;
 use crate::support::{Server, id_of};
 
 /// After a crash everything has settled within this time.
 const SETTLED_SECONDS: u64 = 60;
 const GLANCE: Duration = Duration::from_millis(100);
-/// Steps that the customer is told of.
-const STEPS: [&str; 7] = [
-    "order.confirmed",
-    "order.rejected",
-    "order.paid",
-    "order.cancelled",
-    "order.expired",
-    "order.fulfilled",
-    "payment.refunded",
-];
-
 /// Waits until nothing is left to be done, and nothing more happens.
 pub async fn wait(server: &Server) {
     let books = Books::of(&server.data());
@@ -31,7 +20,7 @@ pub async fn wait(server: &Server) {
     let (mut left, mut before) = (Vec::new(), None);
     let settling = async {
         loop {
-            left = books.unsettled();
+            left = unsettled(&books);
             let now = heads();
             if left.is_empty() && before == Some(now) {
                 return;
@@ -42,14 +31,6 @@ pub async fn wait(server: &Server) {
     };
     let settled = tokio::time::timeout(Duration::from_secs(SETTLED_SECONDS), settling).await;
     assert!(settled.is_ok(), "not settled after {SETTLED_SECONDS} s: {left:#?}");
-}
-
-/// The word for where an order is.
-fn status(order: &Value) -> &str {
-    let state = &order["state"];
-    state
-        .as_str()
-        .unwrap_or_else(|| state.as_object().unwrap().keys().next().unwrap())
 }
 
 /// [P1, P7, P11] Every acknowledged order is there once, as it was acknowledged; no request made two; none is on its way.
@@ -91,83 +72,4 @@ pub fn assert_orders_are_as_acknowledged(books: &Books, told: &Told) {
         told.orders.len()
     );
     assert!(!statuses.contains_key("pending"), "{statuses:?}");
-}
-
-/// [P5] What came is reserved, available or sold, and it is what the orders say.
-pub fn assert_stock_adds_up(books: &Books, told: &Told) {
-    let mut by_orders: BTreeMap<(String, &str), u64> = BTreeMap::new();
-    let orders = books.collection("orders", "orders");
-    for order in orders.values() {
-        for line in order["lines"].as_array().unwrap() {
-            let sku = line["sku"].as_str().unwrap().to_owned();
-            *by_orders.entry((sku, status(order))).or_default() += line["quantity"].as_u64().unwrap();
-        }
-    }
-    for (sku, stock) in books.collection("inventory", "stock") {
-        let number = |name: &str| stock[name].as_u64().unwrap_or_else(|| panic!("{name}: {stock}"));
-        let (on_hand, reserved, sold) = (number("on_hand"), number("reserved"), number("sold"));
-        let of = |status: &str| by_orders.get(&(sku.clone(), status)).copied().unwrap_or(0);
-        assert_eq!(number("received"), told.received[&sku], "{stock}");
-        assert!(reserved <= on_hand, "{stock}");
-        assert_eq!(on_hand + sold, told.received[&sku], "{stock}");
-        assert_eq!(
-            (reserved, sold),
-            (of("confirmed"), of("paid") + of("fulfilled")),
-            "{stock}"
-        );
-    }
-}
-
-/// [P6] Paid ⇔ the provider has captured the order's total, once; whatever ended otherwise cost nothing.
-pub fn assert_money_adds_up(books: &Books) {
-    let kept = kept_by_order(books);
-    let captured = books
-        .journal("payments")
-        .into_iter()
-        .filter(|event| event.event_type == "payment.captured");
-    let captured: Vec<Value> = captured.map(|event| event.data).collect();
-    let field = |name: &'static str| captured.iter().map(move |data| data[name].as_str().unwrap().to_owned());
-    for (order, times) in counted(field("order_id")) {
-        assert_eq!(times, 1, "{order} was captured {times} times");
-    }
-    let at_the_provider = books
-        .ledger()
-        .into_iter()
-        .filter(|entry| entry["answer"] == "captured" && entry["request"] == "capture");
-    let at_the_provider: BTreeSet<String> = at_the_provider
-        .map(|entry| entry["payment"].as_str().unwrap().to_owned())
-        .collect();
-    assert_eq!(field("payment_id").collect::<BTreeSet<_>>(), at_the_provider);
-    for (id, order) in books.collection("orders", "orders") {
-        let expected = match status(&order) {
-            "paid" | "fulfilled" => order["total"]["amount"].as_i64().unwrap(),
-            _ => 0,
-        };
-        assert_eq!(kept.get(&id).copied().unwrap_or(0), expected, "{order}");
-    }
-    for payment in books.collection("payments", "payments").values() {
-        let state = payment["state"]
-            .as_str()
-            .unwrap_or_else(|| payment["state"].as_object().unwrap().keys().next().unwrap());
-        assert!(
-            ["captured", "voided", "failed"].contains(&state),
-            "a payment is under way: {payment}"
-        );
-    }
-}
-
-/// [P4] One message for each step, and each was handed over once as far as the journal knows.
-pub fn assert_each_step_was_told_once(books: &Books) {
-    let bare = |id: &str| id.split_once('_').unwrap().1.to_owned();
-    let steps = ["orders", "payments"]
-        .into_iter()
-        .flat_map(|service| books.journal(service));
-    let steps = steps.filter(|event| STEPS.contains(&event.event_type.as_str()));
-    let steps = counted(steps.map(|event| bare(&event.id)));
-    let journal = books.journal("notifications");
-    for event_type in ["notification.queued", "notification.sent"] {
-        let told = journal.iter().filter(|event| event.event_type == event_type);
-        let told = counted(told.map(|event| bare(event.data["notification_id"].as_str().unwrap())));
-        assert_eq!(told, steps, "{event_type}");
-    }
 }

@@ -1,6 +1,7 @@
-//! What tests share: given/when/then for aggregates, a service on memory stores, contract suites for adapters.
+//! What tests share: given/when/then for aggregates, a service on memory stores, the audit of a whole shop, contract suites for adapters.
 
 pub mod aggregate;
+pub mod books;
 pub mod faults;
 pub mod harness;
 pub mod store_suite;
