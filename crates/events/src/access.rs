@@ -60,6 +60,7 @@ impl Access {
             let (access, accesses) = (Arc::clone(self), self.events.subscribe());
             self.engine.spawn(|stop| async move {
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => {}
                     () = access.attend(accesses) => {}
                 }

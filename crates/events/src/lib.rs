@@ -215,6 +215,7 @@ impl Events {
             let (stopping, mut closed) = (self.engine.stopping(), self.closed.subscribe());
             async move {
                 tokio::select! {
+                    biased;
                     () = stopping => {}
                     _ = closed.wait_for(|closed| *closed) => {}
                 }

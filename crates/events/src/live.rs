@@ -209,6 +209,7 @@ pub(crate) fn head(engine: &Engine) -> watch::Receiver<Position> {
     engine.spawn(|stop| async move {
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 changed = own.changed() => if changed.is_err() { return },
                 () = clock.sleep(POLL) => {}

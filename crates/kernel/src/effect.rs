@@ -209,6 +209,7 @@ pub(crate) async fn run(
     }
     let finish = async { while running.join_next().await.is_some() {} };
     tokio::select! {
+        biased;
         () = finish => {}
         () = runner.engine.clock().sleep(LEASE_RENEWAL) => {}
     }

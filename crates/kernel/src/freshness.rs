@@ -64,6 +64,7 @@ where
         }
         clock.sleep(LOOKS_APART_MIN).await;
         tokio::select! {
+            biased;
             _ = head.changed() => {}
             () = clock.sleep(LOOKS_APART_MAX - LOOKS_APART_MIN) => {}
         }

@@ -177,6 +177,7 @@ impl Cashier {
         call: impl Future<Output = Result<T, provider::Error>>,
     ) -> Result<T, Postponed> {
         let answered = tokio::select! {
+            biased;
             answered = call => answered,
             () = self.engine.clock().sleep(CALL_MAX) => Err(provider::Error::Unknown("no answer in time".into())),
         };

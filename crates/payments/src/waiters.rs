@@ -72,6 +72,7 @@ impl<A: Clone> Waiters<A> {
                 return Ok(None);
             }
             tokio::select! {
+                biased;
                 told = place.told.wait_for(Option::is_some) => {
                     if let Ok(answer) = told {
                         return Ok(answer.clone());
