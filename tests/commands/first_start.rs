@@ -72,6 +72,25 @@ async fn the_first_start_makes_an_admin_and_says_so_once() {
 }
 
 #[tokio::test]
+async fn nobody_else_on_the_machine_may_read_the_data() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    let product = admin.product(10).await;
+    server.customer().await.paid_order(&product, 1).await;
+    let mut paths = vec![server.data()];
+    paths.extend(
+        std::fs::read_dir(server.data())
+            .unwrap()
+            .map(|entry| entry.unwrap().path()),
+    );
+    assert!(paths.len() > 10, "{paths:?}");
+    for path in paths {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode & 0o077, 0, "{} is {mode:o}", path.display());
+    }
+}
+
+#[tokio::test]
 async fn the_configured_admin_is_made_instead_and_printed_nowhere() {
     let mut server = Server::start().await;
     assert!(!server.data().join("admin-password").exists());

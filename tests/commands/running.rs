@@ -1,6 +1,6 @@
 //! Commands that act on a running shop: `events tail`, `dead-letters`.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -171,6 +171,67 @@ async fn events_are_shown_from_a_position_on_to_people() {
     own.env("TRADEWIND_TOKEN", customer.token.unwrap());
     own.args(["dead-letters", "list", "--url", server.url()]);
     run(&mut own).failed(&["403", "forbidden"]);
+}
+
+/// Answers each connection with the next of these, whatever it asks for.
+fn answering(answers: Vec<String>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_whose_given_token_is_over_ends_with_the_reason() {
+    let stream = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\nid:1\n\n";
+    let problem = r#"{"code":"token-expired","detail":"Refresh the token."}"#;
+    let refusal = format!(
+        "HTTP/1.1 401 Unauthorized\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{problem}",
+        problem.len()
+    );
+    let url = answering(vec![stream.to_owned(), refusal]);
+    let mut tail = crate::support::tradewind();
+    tail.args(["events", "tail", "--url", &url, "--token", "x"]);
+    let ended = tokio::task::spawn_blocking(move || run(&mut tail));
+    let ended = tokio::time::timeout(DEADLINE, ended).await.unwrap().unwrap();
+    ended.failed(&["token-expired", "Refresh the token."]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_slowed_down_says_so_and_one_that_is_interrupted_leaves_nothing() {
+    let slow = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 0\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let refusal = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let url = answering(vec![slow.to_owned(), slow.to_owned(), refusal.to_owned()]);
+    let mut replay = crate::support::tradewind();
+    replay
+        .env("TRADEWIND_ADMIN_EMAIL", "a@example.com")
+        .env("TRADEWIND_ADMIN_PASSWORD", "long enough");
+    replay.args(["replay", "--against", &url]);
+    let ended = tokio::task::spawn_blocking(move || run(&mut replay)).await.unwrap();
+    assert_eq!(
+        ended.err().matches("TRADEWIND_RATE_LIMIT_ANONYMOUS=off").count(),
+        1,
+        "{}",
+        ended.err()
+    );
+
+    let directory = tempfile::tempdir().unwrap();
+    let mut demo = crate::support::tradewind();
+    demo.arg("demo").env("TMPDIR", directory.path()).stdout(Stdio::piped());
+    let mut demo = demo.spawn().unwrap();
+    let first = BufReader::new(demo.stdout.take().unwrap()).lines().next();
+    assert!(first.unwrap().unwrap().contains("listen"));
+    crate::support::signal("INT", demo.id());
+    let ended = tokio::task::spawn_blocking(move || demo.wait().unwrap()).await.unwrap();
+    assert!([Some(130), Some(141)].contains(&ended.code()), "{ended:?}");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]

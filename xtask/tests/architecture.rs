@@ -61,7 +61,7 @@ fn is_allowed(edge: &Edge) -> bool {
 fn cargo(arguments: &[&str]) -> Vec<u8> {
     let output = Command::new(env!("CARGO"))
         .args(arguments)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .output();
     let output = output.expect("cargo runs this test");
     assert!(
@@ -184,4 +184,23 @@ fn contracts_bring_no_runtime_server_or_database() {
             "contracts must do no I/O, and depends on {forbidden}"
         );
     }
+}
+
+/// The README's first command is `cargo run --release -- demo`.
+#[test]
+fn cargo_run_runs_tradewind_without_being_told_which() {
+    let metadata = cargo(&["metadata", "--no-deps", "--offline", "--format-version", "1"]);
+    let metadata: Value = serde_json::from_slice(&metadata).expect("cargo writes JSON");
+    let default = metadata["workspace_default_members"]
+        .as_array()
+        .expect("a list of packages");
+    let run = packages()
+        .into_iter()
+        .filter(|package| default.contains(&package["id"]));
+    let binaries: Vec<Value> = run
+        .flat_map(|package| package["targets"].as_array().cloned().unwrap_or_default())
+        .filter(|target| target["kind"][0] == "bin")
+        .map(|target| target["name"].clone())
+        .collect();
+    assert_eq!(binaries, ["tradewind"]);
 }

@@ -78,8 +78,8 @@ pub struct ListEvents {
     /// Those of this service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Service>,
-    /// Those after this position.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Those after this position; by the name that other lists have for it, too.
+    #[serde(default, alias = "cursor", skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
     /// How many at most.
     #[serde(default)]

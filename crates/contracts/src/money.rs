@@ -217,7 +217,11 @@ impl fmt::Debug for Money {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(rename = "Money", deny_unknown_fields)]
+#[serde(
+    rename = "Money",
+    deny_unknown_fields,
+    expecting = "an object with `amount` and `currency`"
+)]
 struct Wire {
     amount: i64,
     #[serde(serialize_with = "write_currency", deserialize_with = "read_currency")]

@@ -168,7 +168,10 @@ pub enum ProductRef {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an object with `sku` or `product_id`, and `quantity`"
+)]
 struct LineWire {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     product_id: Option<ProductId>,

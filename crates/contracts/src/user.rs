@@ -55,7 +55,7 @@ pub type Addresses = List<Address, 0, 20>;
 
 /// A postal address. Personal data: a record, never in an event, and `Debug` hides it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `line1`, `city` and `country`")]
 pub struct Address {
     /// Who receives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -38,7 +38,7 @@ pub use notification::{Command, Notification, UNDELIVERABLE};
 pub use recipients::{Recipient, Recipients, Unavailable};
 pub use send::{BAD_TEMPLATE, UNREACHABLE};
 pub use steps::Steps;
-pub use templates::Error as TemplateError;
+pub use templates::{Error as TemplateError, check as check_templates};
 pub use views::fold;
 
 /// What notifications keep besides what every service has.

@@ -74,6 +74,11 @@ pub(crate) fn of_status(status: OrderStatus) -> Option<&'static str> {
     }
 }
 
+/// Whether these templates could be used, without using them.
+pub fn check(directory: Option<&Path>) -> Result<(), Error> {
+    Templates::load(directory).map(drop)
+}
+
 impl Templates {
     /// The built-in templates, with those of the directory over and beside them. A file that cannot be used is an error
     /// now rather than a message that fails later.

@@ -1,5 +1,7 @@
 //! A client of the HTTP API, as the commands that act on a running system use it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -12,6 +14,9 @@ use serde_json::Value;
 const REPEATS_MAX: u32 = 60;
 /// The longest pause that a `Retry-After` may ask for.
 const PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
+/// Said once, or a command would just seem to stand still.
+const TOO_OFTEN: &str = "note: the server limits how often it is asked, so this takes longer; \
+    start it with TRADEWIND_RATE_LIMIT_ANONYMOUS=off and TRADEWIND_RATE_LIMIT_USER=off for as long as this runs";
 /// What is shown of an answer that is no problem, and so not ours.
 const REASON_CHARS_MAX: usize = 200;
 
@@ -21,6 +26,8 @@ pub struct Client {
     http: reqwest::Client,
     base: String,
     token: Option<String>,
+    /// Whether it was said that the server is asked too often.
+    slowed: Arc<AtomicBool>,
 }
 
 /// What the server refused.
@@ -65,11 +72,15 @@ impl Refused {
 impl Client {
     /// A client of the server at `base`, such as `http://127.0.0.1:3000`.
     pub fn new(base: &str) -> Result<Self> {
+        if !base.starts_with("http://") && !base.starts_with("https://") {
+            bail!("{base:?} is no address of a server; it begins with http:// or https://");
+        }
         let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build()?;
         Ok(Self {
             http,
             base: base.trim_end_matches('/').to_owned(),
             token: None,
+            slowed: Arc::default(),
         })
     }
 
@@ -167,6 +178,9 @@ impl Client {
             let Some(pause) = retry_after(&response) else {
                 return Ok(response);
             };
+            if response.status() == StatusCode::TOO_MANY_REQUESTS && !self.slowed.swap(true, Ordering::Relaxed) {
+                eprintln!("{TOO_OFTEN}");
+            }
             tokio::time::sleep(pause.min(PAUSE_MAX)).await;
         }
         bail!("{method} {path} was put off {REPEATS_MAX} times")

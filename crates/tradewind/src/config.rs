@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use contracts::Email;
+use contracts::{Email, Password};
 
 mod legacy;
 mod value;
@@ -16,7 +16,11 @@ pub use value::{Concealed, List, Span};
 
 /// The file looked for in the working directory unless `--config` names another.
 pub const FILE: &str = "tradewind.toml";
+/// Read from the directory that the command is run in, if it is there.
+const DOTENV: &str = ".env";
 const PREFIX: &str = "TRADEWIND_";
+/// A name that is at least so like a setting's (Jaro-Winkler, from 0 to 1) is taken for a slip.
+const RESEMBLES: f64 = 0.85;
 /// A variable that a command reads in place of an argument; it is no setting.
 const TOKEN: &str = "TRADEWIND_TOKEN";
 
@@ -168,14 +172,18 @@ impl Values {
         Ok(())
     }
 
-    fn add_environment(&mut self, variables: impl Iterator<Item = (String, String)>) -> Result<()> {
-        for (variable, value) in variables.filter(|(variable, _)| variable != TOKEN) {
-            let Some(name) = variable.strip_prefix(PREFIX) else {
+    fn add_environment(
+        &mut self,
+        variables: impl IntoIterator<Item = (String, String)>,
+        from: impl Fn(&str) -> String,
+    ) -> Result<()> {
+        for (variable, value) in variables {
+            let Some(name) = variable.strip_prefix(PREFIX).filter(|_| variable != TOKEN) else {
                 continue;
             };
             let name = name.to_ascii_lowercase();
             check_name(&name, &variable)?;
-            self.given.insert(name, (value, variable));
+            self.given.insert(name, (value, from(&variable)));
         }
         Ok(())
     }
@@ -188,14 +196,39 @@ fn join(entries: &[toml::Value]) -> Result<String> {
     Ok(texts.collect::<Result<Vec<_>>>()?.join(","))
 }
 
+/// The variables of a `.env` file in this directory, if there is one.
+fn dotenv(path: &Path) -> Result<BTreeMap<String, String>> {
+    if !path
+        .try_exists()
+        .with_context(|| format!("cannot look for {}", path.display()))?
+    {
+        return Ok(BTreeMap::new());
+    }
+    let variables = dotenvy::from_path_iter(path).and_then(Iterator::collect);
+    variables.with_context(|| format!("the file {} cannot be read", path.display()))
+}
+
+/// The environment's variables, but for those that are no text, which are none of ours.
+fn environment() -> Result<BTreeMap<String, String>> {
+    let mut variables = BTreeMap::new();
+    for (name, value) in std::env::vars_os() {
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => drop(variables.insert(name, value)),
+            (Ok(name), Err(_)) if name.starts_with(PREFIX) => bail!("{name} is not UTF-8"),
+            _ => {}
+        }
+    }
+    Ok(variables)
+}
+
 fn check_name(name: &str, shown: &str) -> Result<()> {
     if NAMES.contains(&name) {
         return Ok(());
     }
-    let near = NAMES
-        .iter()
-        .find(|known| known.contains(name) || name.contains(**known));
-    match near {
+    let resembles = |known: &&&str| strsim::jaro_winkler(known, name) > RESEMBLES || known.contains(name);
+    let likeness = |known: &&&str| strsim::jaro_winkler(known, name);
+    let near = NAMES.iter().filter(resembles);
+    match near.max_by(|one, other| likeness(one).total_cmp(&likeness(other))) {
         Some(near) => bail!("{shown} is not a setting; did you mean `{near}`? `tradewind config print` lists all"),
         None => bail!("{shown} is not a setting; `tradewind config print` lists all"),
     }
@@ -204,20 +237,18 @@ fn check_name(name: &str, shown: &str) -> Result<()> {
 impl Config {
     /// Reads `.env`, the file and the environment.
     pub fn load(file: Option<&Path>) -> Result<Self> {
-        let dotenv = dotenvy::dotenv_iter().ok().into_iter().flatten();
-        let dotenv: BTreeMap<String, String> = dotenv
-            .collect::<Result<_, _>>()
-            .context("the .env file cannot be read")?;
-        let variables: BTreeMap<String, String> = dotenv.into_iter().chain(std::env::vars()).collect();
+        let dotenv = dotenv(Path::new(DOTENV))?;
+        let environment = environment()?;
         let mut values = Values::default();
         match file {
             Some(file) => values.add_file(file)?,
             None if Path::new(FILE).exists() => values.add_file(Path::new(FILE))?,
             None => {}
         }
-        values.add_environment(variables.clone().into_iter())?;
+        values.add_environment(dotenv.clone(), |variable| format!("{variable} in {DOTENV}"))?;
+        values.add_environment(environment.clone(), str::to_owned)?;
         let mut config = Self::parse(&mut values)?;
-        config.notes = legacy::notes(&variables);
+        config.notes = legacy::notes(&dotenv.into_iter().chain(environment).collect());
         config.check()?;
         Ok(config)
     }
@@ -240,6 +271,13 @@ impl Config {
                 "admin_email and admin_password go together: set both TRADEWIND_ADMIN_EMAIL and TRADEWIND_ADMIN_PASSWORD"
             );
         }
+        if self.data.as_os_str().is_empty() {
+            bail!("data: must name a directory");
+        }
+        if let Some(password) = &self.admin_password {
+            Password::try_from(password.reveal().to_owned()).map_err(|error| anyhow!("admin_password: {error}"))?;
+        }
+        notifications::check_templates(self.templates.as_deref()).map_err(|error| anyhow!("templates: {error}"))?;
         let origins = gateway::config::Origins::try_from(self.cors_origins.0.clone());
         origins.map_err(|error| anyhow!("cors_origins: {error}"))?;
         Ok(())
@@ -252,11 +290,10 @@ mod tests {
 
     fn from_environment(variables: &[(&str, &str)]) -> Result<Config> {
         let mut values = Values::default();
-        values.add_environment(
-            variables
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-        )?;
+        let variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        values.add_environment(variables, str::to_owned)?;
         let config = Config::parse(&mut values)?;
         config.check()?;
         Ok(config)
@@ -285,7 +322,7 @@ mod tests {
         let error = from_environment(&[("TRADEWIND_RATE_LIMIT", "1/m")])
             .unwrap_err()
             .to_string();
-        assert!(error.contains("rate_limit_anonymous"), "{error}");
+        assert!(error.contains("did you mean `rate_limit_"), "{error}");
         let error = from_environment(&[("TRADEWIND_LISTEN", "3000")])
             .unwrap_err()
             .to_string();

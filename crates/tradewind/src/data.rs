@@ -1,8 +1,8 @@
 //! The data directory: one SQLite file per service, the payment ledger, and a lock that keeps a second process out.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -18,7 +18,11 @@ pub struct DataDirectory {
 impl DataDirectory {
     /// Makes the directory if need be, and locks it. Refused while another process holds it.
     pub fn lock(path: &Path) -> Result<Self> {
-        std::fs::create_dir_all(path)
+        // The directory holds keys, passwords' hashes and people's addresses: nobody else on the machine may look.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
             .with_context(|| format!("cannot make the data directory {}; set TRADEWIND_DATA", path.display()))?;
         let path = path
             .canonicalize()
@@ -27,6 +31,7 @@ impl DataDirectory {
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600)
             .open(path.join("lock"));
         let lock = lock.with_context(|| format!("cannot write to {}; set TRADEWIND_DATA", path.display()))?;
         match lock.try_lock() {

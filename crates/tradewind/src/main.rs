@@ -81,6 +81,7 @@ fn main() -> ExitCode {
     }
     match run(arguments) {
         Ok(code) => code,
+        Err(error) if error.is::<Interrupted>() => ExitCode::from(INTERRUPTED),
         Err(error) if error.is::<output::Unread>() => ExitCode::from(output::UNREAD),
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -96,8 +97,10 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     let done = runtime.block_on(async {
         match arguments.command {
             Command::Serve { services } => serve::run(&config, &services).await?,
-            Command::Demo(options) => commands::demo::run(&options).await?,
-            Command::Replay(options) => return commands::replay::run(&config, &options).await,
+            Command::Demo(options) => unless_interrupted(Box::pin(commands::demo::run(&options))).await?,
+            Command::Replay(options) => {
+                return unless_interrupted(Box::pin(commands::replay::run(&config, &options))).await;
+            }
             Command::Admin(command) => admin::run(&config, command).await?,
             Command::Events(command) => commands::api::events(&config, command).await?,
             Command::DeadLetters(command) => commands::api::dead_letters(&config, command).await?,
@@ -111,6 +114,24 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     runtime.shutdown_background();
     done
 }
+
+/// Runs a command to its end, or until it is told to end: then it is dropped, and with it what it keeps for a while.
+async fn unless_interrupted<T>(command: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut signals = serve::Signals::listen()?;
+    tokio::select! {
+        biased;
+        done = command => done,
+        () = signals.wait() => Err(Interrupted.into()),
+    }
+}
+
+/// What a command exits with that was told to end: as if by SIGINT.
+const INTERRUPTED: u8 = 128 + 2;
+
+/// Somebody has told the command to end.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("interrupted")]
+struct Interrupted;
 
 impl Command {
     /// What is logged unless the configuration says: commands that talk to a person are not interrupted by their server.

@@ -18,7 +18,7 @@ use crate::fixture::setup;
 async fn the_gateways_own_pages_are_open_and_for_reading() {
     let app = setup().open();
     assert_snapshot!(app.get("/healthz", &[]).await.shown(), @r#"200 {"status":"up"}"#);
-    assert_snapshot!(app.get("/", &[]).await.shown(), @r#"200 {"name":"tradewind","version":"0.1.0","api":["/api/users","/api/login","/api/products","/api/inventory","/api/orders","/api/payments","/api/notifications","/api/events","/api/webhooks"],"keys":"/.well-known/jwks.json","health":"/healthz","readiness":"/readyz","metrics":"/metrics"}"#);
+    assert_snapshot!(app.get("/", &[]).await.shown(), @r#"200 {"name":"tradewind","version":"0.1.0","api":["/api/users","/api/login","/api/products","/api/inventory","/api/orders","/api/payments","/api/notifications","/api/events","/api/notify","/api/dead-letters","/api/token"],"errors":"/docs/errors","keys":"/.well-known/jwks.json","health":"/healthz","readiness":"/readyz","metrics":"/metrics"}"#);
     let errors = app.get("/docs/errors", &[]).await;
     assert_eq!(
         (errors.status, errors.header("content-type")),

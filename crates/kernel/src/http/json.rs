@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use contracts::{Code, Problem};
 use http::HeaderMap;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
@@ -58,6 +58,11 @@ impl<S: Sync> FromRequest<S> for RawBody {
 /// 415 unless the body is declared as `application/json` or `application/…+json`, and in no charset but UTF-8, which is
 /// JSON's own (RFC 8259, section 8.1).
 pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
+    if headers.contains_key(CONTENT_ENCODING) {
+        return Err(Problem::new(Code::UnsupportedMediaType)
+            .detail("Send the body as it is, without a Content-Encoding.")
+            .into());
+    }
     let declared = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -281,6 +286,12 @@ mod tests {
             let answer = echo().send(request.body(r#"{"name":"a"}"#.into()).unwrap()).await;
             assert_eq!(answer.status, status, "{content_type}");
         }
+        let compressed = http::Request::post("/")
+            .header(CONTENT_TYPE, "application/json")
+            .header(CONTENT_ENCODING, "gzip");
+        let compressed = echo().send(compressed.body("\u{1f}".into()).unwrap()).await;
+        assert_eq!(compressed.status, 415);
+        assert!(compressed.body.contains("Content-Encoding"), "{}", compressed.body);
         let undeclared = http::Request::post("/").body(r#"{"name":"a"}"#.into()).unwrap();
         assert_snapshot!(echo().send(undeclared).await.shown(), @r#"415 {"type":"/docs/errors#unsupported-media-type","title":"Unsupported media type","status":415,"detail":"Send `Content-Type: application/json`.","instance":"/#ID","code":"unsupported-media-type"}"#);
     }

@@ -2,6 +2,8 @@
 
 mod collections;
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -77,9 +79,16 @@ pub enum OpenError {
 }
 
 /// The connection that writes, to a file that has everything the schema declares.
+/// Makes the file for its owner alone, if it is not there; the log and its index take after it.
+fn make_private(path: &Path) {
+    // Where it cannot be made, opening it says why.
+    let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+}
+
 pub(super) fn writer(options: &SqliteOptions) -> Result<Connection, OpenError> {
     options.schema.check().map_err(OpenError::Schema)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    make_private(&options.path);
     let mut connection = Connection::open_with_flags(&options.path, flags)?;
     connection.busy_timeout(Duration::from_millis(BUSY_MS))?;
     // Before anything is written: even the journal mode would change a file that is not ours.

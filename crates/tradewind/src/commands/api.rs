@@ -98,7 +98,10 @@ pub async fn events(config: &Config, command: Events) -> Result<()> {
         match follow(&client, &path, &mut last, json).await {
             Ok(()) => {}
             Err(error) if error.is::<output::Unread>() => return Err(error),
-            Err(error) if code_of(&error).is_some_and(|code| code != "token-expired") => return Err(error),
+            // With a token of its own it cannot sign in again.
+            Err(error) if code_of(&error).is_some_and(|code| code != "token-expired" || system.token.is_some()) => {
+                return Err(error);
+            }
             Err(error) if last.is_none() => return Err(error),
             Err(_) => tokio::time::sleep(RECONNECT).await,
         }

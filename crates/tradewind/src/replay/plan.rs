@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use contracts::{Currency, Money};
+use contracts::{Currency, Email, Money, ProductName, Sku, money::AMOUNT_MAX};
 
 use crate::replay::Row;
 
@@ -11,6 +11,8 @@ pub const GUEST: &str = "guest";
 /// Lines of an order; an invoice with more is played as several orders.
 const LINES_MAX: usize = 1000;
 const QUANTITY_MAX: i64 = 1_000_000;
+/// What sets the SKUs of one run against another's; any is as long.
+const LONGEST_RUN: &str = "~00000000";
 
 /// An article at a price: what becomes a product.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -158,7 +160,11 @@ impl Plan {
             return Err("a negative quantity on an invoice that is no cancellation");
         }
         let customer = customer(row);
-        let full = |index: &usize| self.invoices[*index].lines.len() < LINES_MAX;
+        let cost = article.price * quantity;
+        let full = |index: &usize| {
+            let invoice = &self.invoices[*index];
+            invoice.lines.len() < LINES_MAX && invoice.total() + cost <= AMOUNT_MAX
+        };
         let index = open.get(row.invoice()).copied().filter(full).unwrap_or_else(|| {
             let index = self.invoices.len();
             let number = row.invoice().to_owned();
@@ -222,6 +228,20 @@ impl Plan {
     }
 }
 
+/// The SKU of an article in a run.
+pub fn sku(stock_code: &str, price: i64, run: &str) -> String {
+    format!("{stock_code}@{price}{run}")
+}
+
+/// The e-mail of a customer in a run.
+pub fn email(customer: &str, run: &str) -> String {
+    let name = match customer {
+        GUEST => GUEST.to_owned(),
+        customer => format!("customer-{customer}"),
+    };
+    format!("{name}{}@replay.example", run.to_lowercase())
+}
+
 fn customer(row: &Row) -> String {
     let customer = row.customer().trim_end_matches(".0");
     if customer.is_empty() {
@@ -242,9 +262,21 @@ fn sound(row: &Row, currency: Currency) -> Result<Sound, &'static str> {
     if quantity == 0 || quantity.abs() > QUANTITY_MAX {
         return Err("a quantity of zero, or above a million");
     }
+    if Sku::try_from(sku(row.stock_code(), AMOUNT_MAX, LONGEST_RUN)).is_err() {
+        return Err("a stock code that is too long, or no text");
+    }
+    if !row.description().is_empty() && ProductName::try_from(row.description().to_owned()).is_err() {
+        return Err("a description that is too long, or no text");
+    }
+    if Email::try_from(email(&customer(row), LONGEST_RUN)).is_err() {
+        return Err("a customer's number that is none");
+    }
     let price = Money::parse_major(row.unit_price(), currency).map_err(|_| "a price that is no amount of money")?;
     if price.amount() <= 0 {
         return Err("a price that is not above zero");
+    }
+    if price.checked_mul(quantity.abs()).is_err() {
+        return Err("more money than there is");
     }
     Ok(Sound {
         article: Article {
@@ -333,5 +365,32 @@ mod tests {
         ]);
         assert_eq!(plan.rejected.len(), 6, "{:?}", reasons(&plan));
         assert_eq!((plan.rows, plan.invoices.len()), (6, 0));
+    }
+
+    #[test]
+    fn what_the_shop_would_refuse_is_not_tried() {
+        let long = "X".repeat(200);
+        let rows = [
+            "1 A\tB 1 1.00 7".to_owned(),
+            format!("2 {long} 1 1.00 7"),
+            format!("3 A 1 1.00 {long}{long}"),
+            "4 A 1 1.00 José<x@y>".to_owned(),
+            "5 A 1000000 99999999999.99 7".to_owned(),
+        ];
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        let plan = plan(&rows);
+        assert_eq!(plan.rejected.len(), rows.len(), "{:?}", reasons(&plan));
+    }
+
+    #[test]
+    fn an_invoice_beyond_what_money_can_be_is_several_orders() {
+        let rows: Vec<String> = (0..3).map(|_| "1 A 1000000 50000000.00 7".to_owned()).collect();
+        let plan = plan(&rows.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(
+            (plan.invoices.len(), plan.rejected.len()),
+            (3, 0),
+            "{:?}",
+            reasons(&plan)
+        );
     }
 }

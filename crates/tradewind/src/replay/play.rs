@@ -13,7 +13,8 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use crate::client::{Client, code_of};
-use crate::replay::plan::{Article, GUEST, Invoice, Plan, Return};
+use crate::replay::plan;
+use crate::replay::plan::{Article, Invoice, Plan, Return};
 
 /// Customers played at once; one customer's invoices are played in order.
 const CUSTOMERS_AT_ONCE: usize = 16;
@@ -77,7 +78,7 @@ impl Player {
 
     /// The SKU of an article in this run.
     pub fn sku(&self, article: &Article) -> String {
-        format!("{}@{}{}", article.stock_code, article.price, self.run)
+        plan::sku(&article.stock_code, article.price, &self.run)
     }
 
     /// Creates and stocks every product.
@@ -131,15 +132,7 @@ impl Player {
     }
 
     async fn play_customer(&self, customer: &str, invoices: &[&Invoice], bar: &ProgressBar) -> Result<Vec<Placed>> {
-        let email = format!(
-            "{}{}@replay.example",
-            if customer == GUEST {
-                GUEST.to_owned()
-            } else {
-                format!("customer-{customer}")
-            },
-            self.run.to_lowercase()
-        );
+        let email = plan::email(customer, &self.run);
         let sign_up = json!({"email": email, "password": PASSWORD});
         let _: Value = self.anonymous.post("/api/users", &sign_up, Some(&email)).await?;
         let mut session = self.anonymous.signed_in(&email, PASSWORD).await?;
