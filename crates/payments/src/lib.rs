@@ -95,7 +95,8 @@ impl Payments {
         &self.consumers
     }
 
-    /// Pays an order: the whole of it, once. Answers when the payment is at rest, or after ten seconds.
+    /// Pays an order: the whole of it, once. Answers when the payment is at rest, or after ten seconds; then a request with
+    /// an idempotency key is asked to come back, since its answer must not be another one later.
     pub async fn create(
         &self,
         request: CreatePayment,
@@ -130,18 +131,15 @@ impl Payments {
             .execute(Priority::Client, context.clone(), move |unit| begin.decide(unit));
         match begun.await? {
             Begun::Answered(answer) => answer.given(),
-            Begun::First(id) => match self.cashier.payment_outcome(id, &context).await? {
+            Begun::UnderWay(id) => match self.cashier.payment_outcome(id, &context).await? {
                 Some(answer) => answer.given(),
+                None if context.claim.is_some() => Err(writer::Error::InProgress.into()),
                 None => self.payment(id, user).await,
-            },
-            Begun::Repeated(id) => match self.cashier.payment_outcome(id, &context).await? {
-                Some(answer) => answer.given(),
-                None => Err(writer::Error::InProgress.into()),
             },
         }
     }
 
-    /// Gives an amount back, or all that is left. Answers when the provider has, or after ten seconds.
+    /// Gives an amount back, or all that is left. Answers when the provider has, or after ten seconds; then as a payment.
     pub async fn refund(
         &self,
         payment_id: PaymentId,
@@ -155,15 +153,11 @@ impl Payments {
             .execute(Priority::Client, context.clone(), move |unit| begin.decide(unit));
         match begun.await? {
             Begun::Answered(refund) => Ok(refund),
-            Begun::First(id) => match self.cashier.refund_outcome(id, &context).await? {
+            Begun::UnderWay(id) => match self.cashier.refund_outcome(id, &context).await? {
                 Some(refund) => Ok(refund),
+                None if context.claim.is_some() => Err(writer::Error::InProgress.into()),
                 None => self.cashier.refund(id).await?.ok_or(Error::Unknown),
             },
-            Begun::Repeated(id) => self
-                .cashier
-                .refund_outcome(id, &context)
-                .await?
-                .ok_or_else(|| writer::Error::InProgress.into()),
         }
     }
 

@@ -19,10 +19,8 @@ use crate::{Error, Payment};
 /// What became of a request in its first commit.
 #[derive(Clone, Debug)]
 pub(crate) enum Begun<I, A> {
-    /// It began this.
-    First(I),
-    /// An earlier request with the same key began this, and has no answer yet.
-    Repeated(I),
+    /// It began this, or an earlier request with the same key did; there is no answer yet.
+    UnderWay(I),
     /// An earlier request with the same key was answered so.
     Answered(A),
 }
@@ -44,7 +42,7 @@ impl Pay {
         unit.load::<OrderPayments>([order_id]);
         match idempotency::look_up(unit)? {
             Known::Answered(answer) => return Ok(Begun::Answered(answer)),
-            Known::Pending(subject) => return Ok(Begun::Repeated(parsed(&subject)?)),
+            Known::Pending(subject) => return Ok(Begun::UnderWay(parsed(&subject)?)),
             Known::New => {}
         }
         let order = unit.get::<OrderSummary>(order_id).ok_or(Error::Unknown)?;
@@ -80,7 +78,7 @@ impl Pay {
                 ..PaymentRecord::default()
             },
         );
-        Ok(Begun::First(payment_id))
+        Ok(Begun::UnderWay(payment_id))
     }
 }
 
@@ -96,7 +94,7 @@ impl GiveBack {
         unit.load::<Payment>([self.payment_id]);
         match idempotency::look_up(unit)? {
             Known::Answered(refund) => return Ok(Begun::Answered(refund)),
-            Known::Pending(subject) => return Ok(Begun::Repeated(parsed(&subject)?)),
+            Known::Pending(subject) => return Ok(Begun::UnderWay(parsed(&subject)?)),
             Known::New => {}
         }
         let user_id = unit.get::<Payment>(self.payment_id).ok_or(Error::Unknown)?.user_id;
@@ -123,7 +121,7 @@ impl GiveBack {
                 waiting,
             },
         );
-        Ok(Begun::First(refund_id))
+        Ok(Begun::UnderWay(refund_id))
     }
 }
 

@@ -63,6 +63,9 @@ pub fn unsettled(books: &impl Books) -> Vec<String> {
                 .keys()
                 .map(|intent| format!("{service} has not finished {intent}")),
         );
+        let erased = books.collection(service, "erased_users");
+        let unpurged = erased.values().filter(|user| !user["purge_at"].is_null());
+        left.extend(unpurged.map(|user| format!("{service} has not purged {user}")));
         let letters = books.collection(service, "dead_letters");
         left.extend(
             letters
