@@ -102,7 +102,7 @@ pub fn counted<T: Ord>(things: impl IntoIterator<Item = T>) -> BTreeMap<T, usize
     counts
 }
 
-/// [P3] Positions are dense, each event names its lane's previous one, streams count from 1, and time does not run back.
+/// P3: Positions are dense, each event names its lane's previous one, streams count from 1, and time does not run back.
 pub fn assert_journals_are_sound(books: &impl Books) {
     for service in services() {
         let (mut lanes, mut streams, mut ids) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
@@ -128,7 +128,7 @@ pub fn assert_journals_are_sound(books: &impl Books) {
     }
 }
 
-/// [P10] Each consumer has applied every event of its sources, each once, or somebody has given it up.
+/// P10: Each consumer has applied every event of its sources, each once, or somebody has given it up.
 pub fn assert_consumers_account_for_everything(books: &impl Books) {
     let in_lane: BTreeMap<(&str, usize), usize> = services()
         .flat_map(|service| counted(books.journal(service).iter().map(|it| (service, it.lane))))
@@ -171,7 +171,7 @@ pub fn assert_the_log_is_complete(books: &impl Books) {
     assert_eq!(counted(log.into_iter().map(|event| event.id)), counted(ids));
 }
 
-/// [P6] What the provider took for each order, less what it gave back, in minor units; no payment was captured twice.
+/// P6: What the provider took for each order, less what it gave back, in minor units; no payment was captured twice.
 pub fn kept_by_order(books: &impl Books) -> BTreeMap<String, i64> {
     let payments: BTreeMap<String, Value> = books
         .journal("payments")
@@ -220,7 +220,7 @@ pub fn status(order: &Value) -> &str {
         .unwrap_or_else(|| state.as_object().unwrap().keys().next().unwrap())
 }
 
-/// [P5] What came is reserved, available or sold, and it is what the orders say.
+/// P5: What came is reserved, available or sold, and it is what the orders say.
 pub fn assert_stock_adds_up(books: &impl Books, received: &BTreeMap<String, u64>) {
     let mut by_orders: BTreeMap<(String, &str), u64> = BTreeMap::new();
     let orders = books.collection("orders", "orders");
@@ -252,7 +252,7 @@ pub fn assert_stock_adds_up(books: &impl Books, received: &BTreeMap<String, u64>
     }
 }
 
-/// [P6] Paid ⇔ the provider has captured the order's total, once, less what was refunded; whatever ended otherwise cost
+/// P6: Paid ⇔ the provider has captured the order's total, once, less what was refunded; whatever ended otherwise cost
 /// nothing.
 pub fn assert_money_adds_up(books: &impl Books) {
     let kept = kept_by_order(books);
@@ -305,7 +305,7 @@ pub fn assert_money_adds_up(books: &impl Books) {
     }
 }
 
-/// [P4] One message for each step, and each was handed over once as far as the journal knows.
+/// P4: One message for each step, and each was handed over once as far as the journal knows.
 pub fn assert_each_step_was_told_once(books: &impl Books) {
     let bare = |id: &str| id.split_once('_').unwrap().1.to_owned();
     let steps = ["orders", "payments"]
