@@ -124,7 +124,14 @@ async fn what_is_no_custom_event_is_refused() {
         let (status, _, problem) = read(ask(&rig, Some(&admin), "POST", "/api/events", &[], body).await).await;
         assert_eq!(status, expected, "{problem}");
     }
-    for query in ["?type=Order", "?source=shop", "?after=x", "?limit=0", "?cursor=1"] {
+    for query in [
+        "?type=Order",
+        "?source=shop",
+        "?after=x",
+        "?limit=0",
+        "?cursor=x",
+        "?cursor=1&after=1",
+    ] {
         let path = format!("/api/events{query}");
         assert_eq!(
             ask(&rig, Some(&admin), "GET", &path, &[], Value::Null).await.status(),
@@ -132,6 +139,9 @@ async fn what_is_no_custom_event_is_refused() {
             "{query}"
         );
     }
+    // The name that other lists have for it is as good as `after`.
+    let page = ask(&rig, Some(&admin), "GET", "/api/events?cursor=1", &[], Value::Null).await;
+    assert_eq!(page.status(), 200);
     assert_eq!(rig.log().await.len(), 0);
 }
 
