@@ -24,6 +24,15 @@ const TESTS: Step = Step::cargo("tests", &["test", "--workspace", "--no-fail-fas
     .with(&[("INSTA_UPDATE", "no")])
     .counted();
 
+/// Seeds of the simulation, each a whole shop with faults. Tokio's own choices are under the seed too, for which it is
+/// built apart.
+const SIMULATION: Step = Step::cargo("simulation", SIMULATE).with(SEEDED);
+const SIMULATE: &[&str] = &["run", "--quiet", "--release", "--package", "simulation", "--"];
+const SEEDED: &[(&str, &str)] = &[
+    ("RUSTFLAGS", "--cfg tokio_unstable"),
+    ("CARGO_TARGET_DIR", "target/simulation"),
+];
+
 const SPELLING: Step = Step::tool("spelling", "typos", &[]);
 const UNUSED: Step = Step::cargo("unused dependencies", &["machete"]).optional();
 /// Without the advisories, which are fetched from outside the registry.
@@ -37,12 +46,20 @@ enum Command {
     Test,
     /// The same, with typos, cargo-machete and cargo-deny where they are installed
     Ci,
+    /// Run the whole shop in one thread under seeds, with faults between any two steps (`sim --help` says more)
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// What the simulation is told
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
     let steps: &[Step] = match Command::parse() {
-        Command::Test => &[FORMAT, LINTS, DOCS, TESTS],
-        Command::Ci => &[FORMAT, SPELLING, UNUSED, DEPENDENCIES, LINTS, DOCS, TESTS],
+        Command::Test => &[FORMAT, LINTS, DOCS, TESTS, SIMULATION],
+        Command::Ci => &[FORMAT, SPELLING, UNUSED, DEPENDENCIES, LINTS, DOCS, TESTS, SIMULATION],
+        Command::Sim { arguments } => return SIMULATION.replace(&arguments),
     };
     let mut report = Report::default();
     let failure = steps.iter().find_map(|step| report.add(step).err());

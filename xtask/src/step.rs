@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -90,6 +90,19 @@ impl Step {
             bail!("{} ran no test: {self}", self.name);
         }
         Ok(Outcome::Passed)
+    }
+
+    /// Runs it with these arguments besides, and nothing else: what it prints is all that is printed.
+    pub(crate) fn replace(&self, arguments: &[String]) -> ExitCode {
+        let status = self.command().args(self.arguments).args(arguments).status();
+        match status {
+            Ok(status) if status.success() => ExitCode::SUCCESS,
+            Ok(_) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("error: {} cannot be run: {error}", self.program);
+                ExitCode::FAILURE
+            }
+        }
     }
 
     fn is_installed(&self) -> bool {

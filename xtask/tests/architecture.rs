@@ -16,6 +16,8 @@ enum Layer {
     /// Only tests know it.
     Testkit,
     Binary,
+    /// The whole shop in one thread, for tests.
+    Simulation,
     /// Commands for developers; on their own.
     Tools,
 }
@@ -29,6 +31,7 @@ fn layer(name: &str) -> Option<Layer> {
         "gateway" => Layer::Gateway,
         "testkit" => Layer::Testkit,
         "tradewind" => Layer::Binary,
+        "simulation" => Layer::Simulation,
         "xtask" => Layer::Tools,
         _ if name.starts_with("store-") || name.starts_with("bus-") => Layer::Adapter,
         _ => return None,
@@ -45,15 +48,16 @@ struct Edge {
 }
 
 fn is_allowed(edge: &Edge) -> bool {
-    use Layer::{Adapter, Binary, Contracts, Gateway, Kernel, Service, Testkit, Tools};
+    use Layer::{Adapter, Binary, Contracts, Gateway, Kernel, Service, Simulation, Testkit, Tools};
     let (Some(from), Some(to)) = (layer(&edge.from), layer(&edge.to)) else {
         return false;
     };
     match from {
         Contracts | Tools => false,
-        _ if to == Testkit => edge.is_dev,
+        _ if to == Testkit => edge.is_dev || from == Simulation,
         Kernel => to == Contracts,
         Service | Gateway | Adapter | Testkit => matches!(to, Contracts | Kernel),
+        Simulation => matches!(to, Contracts | Kernel | Service),
         Binary => matches!(to, Contracts | Kernel | Service | Gateway | Adapter),
     }
 }

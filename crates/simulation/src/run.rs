@@ -1,0 +1,218 @@
+//! One run, from its seed to what came of it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use crate::audit::{Ledgers, audit};
+use crate::dice::Dice;
+use crate::fault::{Fault, Faults, Weather};
+use crate::people::People;
+use crate::trace::Trace;
+use crate::world::{PAYMENT_WINDOW, World};
+
+/// Once nothing goes wrong any more, everything settles within this time of the shop's own.
+const SETTLED_MAX: Duration = Duration::from_secs(4 * 60 * 60);
+/// How often it is looked whether it has.
+const GLANCE: Duration = Duration::from_secs(5);
+
+/// How often each fault and each state was reached: silence is no coverage.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// Faults that struck.
+    pub faults: BTreeMap<Fault, u64>,
+    /// Where the orders ended.
+    pub orders: BTreeMap<String, u64>,
+    /// What people were answered.
+    pub answers: BTreeMap<String, u64>,
+}
+
+impl Reached {
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Self) {
+        fn merge<K: Ord + Clone>(into: &mut BTreeMap<K, u64>, from: &BTreeMap<K, u64>) {
+            for (key, count) in from {
+                *into.entry(key.clone()).or_default() += count;
+            }
+        }
+        merge(&mut self.faults, &other.faults);
+        merge(&mut self.orders, &other.orders);
+        merge(&mut self.answers, &other.answers);
+    }
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What was violated, if anything was.
+    pub violation: Option<String>,
+    /// What happened, in order, if it was kept.
+    pub trace: Vec<String>,
+    /// What the run reached.
+    pub reached: Reached,
+}
+
+/// Runs a seed.
+///
+/// # Panics
+/// If the runtime cannot be made.
+#[must_use]
+pub fn run(seed: u64, weather: &Weather, keep_trace: bool) -> Outcome {
+    catch_quietly();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_time().start_paused(true);
+    // Tokio draws lots of its own, such as who of those that watch a value is woken first.
+    #[cfg(tokio_unstable)]
+    runtime.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_be_bytes()));
+    let runtime = runtime.build().expect("a runtime without input and output");
+    let dice = Dice::new(seed);
+    let trace = Trace::new(keep_trace);
+    let faults = Arc::new(Faults::new(&dice, weather.clone()));
+    let reached = Arc::new(std::sync::Mutex::new(Reached::default()));
+    let body = {
+        let (trace, faults, reached) = (trace.clone(), Arc::clone(&faults), Arc::clone(&reached));
+        async move {
+            let world = World::new(&dice, faults, trace, seed);
+            play(&world, &reached).await;
+        }
+    };
+    RUNNING.set(true);
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        runtime.block_on(async move { tokio::spawn(body).await })
+    }));
+    RUNNING.set(false);
+    let violation = match ended {
+        Ok(Ok(())) => None,
+        _ => Some(LAST_PANIC.with_borrow_mut(std::mem::take)),
+    };
+    let mut reached = reached
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .clone();
+    reached.faults = faults.struck().clone();
+    // What still waits is dropped here, quietly.
+    RUNNING.set(true);
+    drop(runtime);
+    RUNNING.set(false);
+    LAST_PANIC.with_borrow_mut(String::clear);
+    Outcome {
+        violation,
+        trace: trace.lines(),
+        reached,
+    }
+}
+
+async fn play(world: &World, reached: &std::sync::Mutex<Reached>) {
+    world.begin();
+    world.all_run().await;
+    let people = People::arrive(world).await;
+    world.faults().set_active(true);
+    people.go_about().await;
+    world.clock().sleep(world.dice().up_to(PAYMENT_WINDOW)).await;
+    world.calm_down();
+    world.all_run().await;
+    settle(world).await;
+    people.tidy_up().await;
+    settle(world).await;
+    people.repeat_everything().await;
+    settle(world).await;
+    world.end();
+    let ledgers = Ledgers::read(world).await;
+    {
+        let mut reached = reached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        reached.orders = ledgers.statuses();
+        reached.answers = people.told().answers.clone();
+    }
+    audit(world, &people).await;
+}
+
+/// Waits until nothing is left to do but what waits for a person, and nothing more happens.
+async fn settle(world: &World) {
+    let give_up = world.clock().monotonic() + SETTLED_MAX;
+    let mut before = None;
+    loop {
+        // Longer than an order waits for its payment, and a lane for its next try.
+        let ledgers = Ledgers::read(world).await;
+        let left: Vec<String> = ledgers
+            .unsettled()
+            .into_iter()
+            .filter(|it| !it.contains("dead letter"))
+            .collect();
+        let open = ledgers.statuses();
+        let waits = open.contains_key("pending") || open.contains_key("confirmed");
+        let now = Some(ledgers.heads());
+        if left.is_empty() && !waits && before == now {
+            return;
+        }
+        assert!(
+            world.clock().monotonic() < give_up,
+            "not settled after {SETTLED_MAX:?}: {open:?} {left:#?}"
+        );
+        before = now;
+        world.clock().sleep(GLANCE).await;
+    }
+}
+
+/// Looks for a smaller run of the same seed that is violated too: fewer kinds of faults, then fewer faults.
+#[must_use]
+pub fn shrink(seed: u64, mut progress: impl FnMut(&Weather)) -> Weather {
+    let fails = |weather: &Weather| run(seed, weather, false).violation.is_some();
+    let mut smallest = Weather::default();
+    for &kind in Fault::ALL {
+        let mut fewer = smallest.clone();
+        fewer.kinds.remove(&kind);
+        if fails(&fewer) {
+            smallest = fewer;
+            progress(&smallest);
+        }
+    }
+    let struck = run(seed, &smallest, false).reached.faults.values().sum();
+    let (mut too_few, mut enough) = (0, struck);
+    if fails(&Weather {
+        max: 0,
+        ..smallest.clone()
+    }) {
+        enough = 0;
+    }
+    while too_few + 1 < enough {
+        let middle = u64::midpoint(too_few, enough);
+        if fails(&Weather {
+            max: middle,
+            ..smallest.clone()
+        }) {
+            enough = middle;
+        } else {
+            too_few = middle;
+        }
+    }
+    Weather {
+        max: enough,
+        ..smallest
+    }
+}
+
+thread_local! {
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+    static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Panics are what checks end with: they are kept for the outcome, rather than printed.
+fn catch_quietly() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !RUNNING.get() {
+                return usual(panic);
+            }
+            LAST_PANIC.with_borrow_mut(|last| {
+                // The first one tells most: those behind it are about its ruins.
+                if last.is_empty() {
+                    *last = panic.to_string();
+                }
+            });
+        }));
+    });
+}
