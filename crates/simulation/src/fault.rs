@@ -5,7 +5,12 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use crate::dice::Dice;
+
+/// Steps of all services in a run; a usual one takes some ten thousand.
+const STEPS_MAX: u64 = 2_000_000;
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $Fault:ident $word:literal $chance:literal)+) => {
@@ -120,6 +125,8 @@ pub(crate) struct Faults {
     active: AtomicBool,
     count: AtomicU64,
     struck: Mutex<BTreeMap<Fault, u64>>,
+    steps: AtomicU64,
+    exhausted: Notify,
 }
 
 impl Faults {
@@ -132,6 +139,8 @@ impl Faults {
             active: AtomicBool::new(false),
             count: AtomicU64::new(0),
             struck: Mutex::default(),
+            steps: AtomicU64::new(0),
+            exhausted: Notify::new(),
         }
     }
 
@@ -156,6 +165,18 @@ impl Faults {
         }
         *self.struck().entry(fault).or_default() += 1;
         true
+    }
+
+    /// Counts a step of some service: a run in which something goes round in circles never ends by its own clock.
+    pub(crate) fn count_step(&self) {
+        if self.steps.fetch_add(1, Ordering::Relaxed) == STEPS_MAX {
+            self.exhausted.notify_one();
+        }
+    }
+
+    /// Waits until there were too many steps.
+    pub(crate) async fn until_exhausted(&self) {
+        self.exhausted.notified().await;
     }
 
     /// How often each has struck.

@@ -56,6 +56,7 @@ pub(crate) struct Line {
 impl Line {
     /// Takes a moment, or none.
     pub(crate) async fn step(&self) {
+        self.faults.count_step();
         if self.dice.below(4) == 0 {
             self.clock.sleep(self.dice.up_to(STEP_MAX)).await;
         }

@@ -74,8 +74,12 @@ pub fn run(seed: u64, weather: &Weather, keep_trace: bool) -> Outcome {
     let body = {
         let (trace, faults, reached) = (trace.clone(), Arc::clone(&faults), Arc::clone(&reached));
         async move {
-            let world = World::new(&dice, faults, trace, seed);
-            play(&world, &reached).await;
+            let world = World::new(&dice, Arc::clone(&faults), trace, seed);
+            tokio::select! {
+                biased;
+                () = faults.until_exhausted() => panic!("it goes round in circles"),
+                () = play(&world, &reached) => {}
+            }
         }
     };
     RUNNING.set(true);
