@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod mutants;
 mod report;
 mod step;
 mod tally;
@@ -46,6 +47,11 @@ enum Command {
     Test,
     /// The same, with typos, cargo-machete and cargo-deny where they are installed
     Ci,
+    /// Break each promise on purpose, in a copy of the tree, and see that something notices
+    Mutants {
+        /// Only these, by the names of their patches in xtask/mutants
+        names: Vec<String>,
+    },
     /// Run the whole shop in one thread under seeds, with faults between any two steps (`sim --help` says more)
     #[command(disable_help_flag = true)]
     Sim {
@@ -60,6 +66,12 @@ fn main() -> ExitCode {
         Command::Test => &[FORMAT, LINTS, DOCS, TESTS, SIMULATION],
         Command::Ci => &[FORMAT, SPELLING, UNUSED, DEPENDENCIES, LINTS, DOCS, TESTS, SIMULATION],
         Command::Sim { arguments } => return SIMULATION.replace(&arguments),
+        Command::Mutants { names } => {
+            return mutants::run(&names).unwrap_or_else(|error| {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            });
+        }
     };
     let mut report = Report::default();
     let failure = steps.iter().find_map(|step| report.add(step).err());

@@ -30,6 +30,9 @@ struct Arguments {
     /// The first of them
     #[arg(long, default_value_t = 1)]
     from: u64,
+    /// Stop at the first that is violated
+    #[arg(long)]
+    first: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -77,7 +80,8 @@ fn run_many(arguments: &Arguments) -> ExitCode {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed - arguments.from >= arguments.seeds {
+                    let found = arguments.first && !violated.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+                    if found || seed - arguments.from >= arguments.seeds {
                         return;
                     }
                     let Outcome {
