@@ -7,6 +7,8 @@ mod configuration;
 mod first_start;
 #[path = "commands/history.rs"]
 mod history;
+#[path = "commands/measuring.rs"]
+mod measuring;
 #[path = "commands/running.rs"]
 mod running;
 #[expect(dead_code, reason = "each file of tests uses another part of it")]

@@ -5,6 +5,7 @@
     reason = "nobody depends on a binary; `pub` marks what its other modules use"
 )]
 
+mod bench;
 mod client;
 mod commands;
 mod config;
@@ -15,6 +16,7 @@ mod output;
 mod recipients;
 mod replay;
 mod server;
+mod stopwatch;
 mod system;
 
 use std::io::IsTerminal as _;
@@ -54,6 +56,11 @@ enum Command {
     Demo(commands::demo::Options),
     /// Play real order history through the API, and reconcile it exactly
     Replay(commands::replay::Options),
+    /// Measure what this machine can do
+    Bench(commands::bench::Options),
+    /// The server that `bench` measures
+    #[command(hide = true)]
+    BenchServer(bench::server::Options),
     /// Make an admin
     #[command(subcommand)]
     Admin(admin::Command),
@@ -101,6 +108,10 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             Command::Replay(options) => {
                 return unless_interrupted(Box::pin(commands::replay::run(&config, &options))).await;
             }
+            Command::Bench(options) => {
+                return unless_interrupted(Box::pin(commands::bench::run(&options))).await;
+            }
+            Command::BenchServer(options) => bench::server::run(&options).await?,
             Command::Admin(command) => admin::run(&config, command).await?,
             Command::Events(command) => commands::api::events(&config, command).await?,
             Command::DeadLetters(command) => commands::api::dead_letters(&config, command).await?,

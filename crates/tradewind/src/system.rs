@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use axum::Router;
 use contracts::Service;
 use gateway::config::{Origins, RateLimits};
 use gateway::{FrontDoor, Gateway, Upstream};
@@ -18,6 +19,7 @@ use kernel::embedded::{EmbeddedBus, Journal};
 use kernel::engine::{Engine, Parts, schema};
 use kernel::reaction::Consumers;
 use kernel::rebuild::Fold;
+use kernel::store::Store;
 use metrics_exporter_prometheus::PrometheusHandle;
 use payments::simulated::Simulated;
 use store_sql::{SqliteOptions, SqliteStore};
@@ -101,6 +103,25 @@ fn open_stores(data: &DataDirectory, ids: &Ids, clock: &dyn Clock) -> Result<Vec
     })
 }
 
+/// What is put around the parts of a system to measure it. Nothing is, in a shop.
+pub trait Around: Send + Sync {
+    /// Around the bus.
+    fn bus(&self, bus: Arc<dyn Bus>) -> Arc<dyn Bus> {
+        bus
+    }
+
+    /// Around a service's routes.
+    fn router(&self, _: Service, router: Router, _: &Arc<Verifier>) -> Router {
+        router
+    }
+}
+
+/// Nothing around anything.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain;
+
+impl Around for Plain {}
+
 /// All services of one process, running.
 #[derive(Debug)]
 pub struct System {
@@ -115,7 +136,12 @@ pub struct System {
 
 impl System {
     /// Starts everything on the embedded stores of `data`.
-    pub async fn start(config: &Config, data: &DataDirectory, metrics: PrometheusHandle) -> Result<Self> {
+    pub async fn start(
+        config: &Config,
+        data: &DataDirectory,
+        metrics: PrometheusHandle,
+        around: &dyn Around,
+    ) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let ids = Arc::new(Ids::from_entropy());
         let mut engines = BTreeMap::new();
@@ -141,7 +167,7 @@ impl System {
                 },
             )
         });
-        let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new(journals));
+        let bus = around.bus(Arc::new(EmbeddedBus::new(journals)));
 
         let keys = Keys::open(&engine(Service::Users)).await?;
         let verifier = Arc::new(Verifier::new(keys.key_source(), Arc::clone(&clock)));
@@ -196,21 +222,22 @@ impl System {
         if tokio::time::timeout(BEGIN_TIMEOUT, begun).await.is_err() {
             tracing::warn!("some consumers have not begun yet; they go on trying");
         }
-        let upstreams: BTreeMap<Service, Upstream> = BTreeMap::from([
-            (Service::Users, users.router().into()),
-            (Service::Catalog, catalog.router().into()),
-            (Service::Inventory, inventory.router().into()),
-            (Service::Orders, orders.router().into()),
-            (Service::Payments, payments.router().into()),
-            (Service::Notifications, notifications.router().into()),
-            (Service::Events, events.router().into()),
-        ]);
+        let upstreams = [
+            (Service::Users, users.router()),
+            (Service::Catalog, catalog.router()),
+            (Service::Inventory, inventory.router()),
+            (Service::Orders, orders.router()),
+            (Service::Payments, payments.router()),
+            (Service::Notifications, notifications.router()),
+            (Service::Events, events.router()),
+        ]
+        .map(|(service, router)| (service, Upstream::from(around.router(service, router, &verifier))));
         let process = gateway::health::Process {
             engines: engines.values().cloned().collect(),
             consumers,
             clock: Arc::clone(&clock),
         };
-        let door = Gateway::new(gateway_config(config)?, upstreams, verifier, clock, ids)
+        let door = Gateway::new(gateway_config(config)?, upstreams.into(), verifier, clock, ids)
             .with_health(Arc::new(process))
             .with_metrics(metrics)
             .open();
@@ -221,6 +248,12 @@ impl System {
             engines,
             stores,
         })
+    }
+
+    /// The journal of a service.
+    pub fn journal(&self, service: Service) -> &Arc<dyn Store> {
+        let engine = self.engines.get(&service).expect("every service has an engine");
+        engine.reader().store()
     }
 
     /// Ends what would not end by itself. To be called before the requests under way are waited for.

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::metrics;
 use crate::output;
-use crate::system::System;
+use crate::system::{Plain, System};
 
 /// What to do about admins.
 #[derive(Debug, clap::Subcommand)]
@@ -38,7 +38,7 @@ pub async fn run(config: &Config, command: Command) -> Result<()> {
     };
     let password = Password::try_from(password).map_err(|error| anyhow!("the password {error}"))?;
     let data = DataDirectory::lock(&config.data)?;
-    let system = System::start(config, &data, metrics::install()?).await?;
+    let system = System::start(config, &data, metrics::install()?, &Plain).await?;
     let created = system.users.create_admin(email, password).await;
     system.stop().await;
     let (outcome, id, said) = match created.context("the admin was not made")? {

@@ -1,7 +1,7 @@
 //! `tradewind demo`: the whole journey of an order over real HTTP, on a temporary embedded store, with the events that
 //! each step caused.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use contracts::order::{Order, OrderStatus};
@@ -15,6 +15,7 @@ use crate::client::{Client, Refused};
 use crate::commands::serve::OwnServer;
 use crate::config::Config;
 use crate::output;
+use crate::stopwatch::now;
 
 /// How long a step's events may take to appear.
 const SETTLED_MAX: Duration = Duration::from_secs(10);
@@ -57,14 +58,6 @@ pub async fn run(options: &Options) -> Result<()> {
     outcome?;
     demo.say("Everything was as it should be: the money, the stock and the events agree.")?;
     Ok(())
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a person waits for the demo; nothing is decided by this time"
-)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 struct Demo {

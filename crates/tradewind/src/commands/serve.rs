@@ -1,16 +1,19 @@
 //! `tradewind serve`: everything in one process, until it is told to stop.
 
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use contracts::Service;
+use kernel::store::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::server::Listener;
-use crate::system::System;
+use crate::system::{Around, Plain, System};
 use crate::{first_admin, metrics, server};
 
 /// Runs until SIGTERM or SIGINT, then finishes what was accepted, unless told a second time.
@@ -26,7 +29,7 @@ pub async fn run(config: &Config, services: &[String]) -> Result<()> {
     let data = DataDirectory::lock(&config.data)?;
     let listener = Listener::bind(config.listen).await?;
     let address = listener.address()?;
-    let system = System::start(config, &data, metrics::install()?).await?;
+    let system = System::start(config, &data, metrics::install()?, &Plain).await?;
     let admin = first_admin::ensure(&system.users, config, &data).await?;
     let stop = CancellationToken::new();
     for note in &config.notes {
@@ -105,10 +108,15 @@ pub struct OwnServer {
 impl OwnServer {
     /// Starts everything on the data directory of `config`, listening as it says.
     pub async fn start(config: &Config) -> Result<Self> {
+        Self::start_within(config, &Plain).await
+    }
+
+    /// The same, with something around its parts.
+    pub async fn start_within(config: &Config, around: &dyn Around) -> Result<Self> {
         let data = DataDirectory::lock(&config.data)?;
         let listener = Listener::bind(config.listen).await?;
         let url = format!("http://{}", listener.address()?);
-        let system = System::start(config, &data, metrics::install()?).await?;
+        let system = System::start(config, &data, metrics::install()?, around).await?;
         first_admin::ensure(&system.users, config, &data).await?;
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server::serve(listener, system.door.clone(), stop.clone()));
@@ -119,6 +127,11 @@ impl OwnServer {
             serving,
             _data: data,
         })
+    }
+
+    /// The journal of a service.
+    pub fn journal(&self, service: Service) -> &Arc<dyn Store> {
+        self.system.journal(service)
     }
 
     /// Finishes what was accepted, and ends.

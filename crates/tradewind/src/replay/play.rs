@@ -1,7 +1,7 @@
 //! Plays a plan through the HTTP API.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use contracts::order::{Order, OrderStatus};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::client::{Client, code_of};
 use crate::replay::plan;
 use crate::replay::plan::{Article, Invoice, Plan, Return};
+use crate::stopwatch::now;
 
 /// Customers played at once; one customer's invoices are played in order.
 const CUSTOMERS_AT_ONCE: usize = 16;
@@ -45,14 +46,6 @@ pub struct Played {
     pub paying: Histogram<u64>,
     /// How long the orders took, all together.
     pub elapsed: Duration,
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the command measures another process from outside"
-)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 impl Player {

@@ -1,0 +1,18 @@
+//! `tradewind bench`: how fast the shop is, beside what this machine could do at most.
+//!
+//! | module | says |
+//! |---|---|
+//! | [`server`] | the measured process: the whole shop, with routes that touch nothing and a valve on the bus |
+//! | [`measured`] | that process, as the bench starts, asks and watches it |
+//! | [`shop`] | what it is filled with, and the requests that are made |
+//! | [`load`] | the load generator: connections in one thread, as fast as they are answered or at a rate |
+//! | [`run`] | which request at how many connections, and what is waited for between them |
+//! | [`report`], [`plot`] | the figures as a table, as JSON and as a picture, and the targets beside them |
+
+pub mod load;
+pub mod measured;
+pub mod plot;
+pub mod report;
+pub mod run;
+pub mod server;
+pub mod shop;

@@ -1,0 +1,172 @@
+//! The measured process, as the bench sees it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use crate::bench::server::{Ask, Tally};
+use crate::stopwatch::now;
+
+/// How often its memory is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+/// How often it is asked whether it is done.
+const POLL: Duration = Duration::from_millis(100);
+
+/// A server in a process of its own.
+#[derive(Debug)]
+pub struct Measured {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How long it took from its start to that it listens.
+    pub started_in: Duration,
+    child: Child,
+    asks: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Measured {
+    /// Starts it on a data directory.
+    pub async fn start(data: &Path, limited: bool) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe().context("the bench does not know its own binary")?);
+        command.args(["bench-server", "--data"]).arg(data);
+        if limited {
+            command.arg("--limited");
+        }
+        let began = now();
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("the measured server cannot be started")?;
+        let asks = child.stdin.take().context("its input is piped")?;
+        let mut answers = BufReader::new(child.stdout.take().context("its output is piped")?).lines();
+        let url = answers
+            .next_line()
+            .await?
+            .context("the measured server did not start")?;
+        let url: String = serde_json::from_str(&url)?;
+        let address = url.trim_start_matches("http://").parse()?;
+        Ok(Self {
+            address,
+            started_in: began.elapsed(),
+            child,
+            asks,
+            answers,
+        })
+    }
+
+    /// Where it listens, for a client.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    async fn ask(&mut self, ask: Ask) -> Result<Tally> {
+        let line = serde_json::to_string(&ask)? + "\n";
+        self.asks.write_all(line.as_bytes()).await?;
+        let answer = self.answers.next_line().await?;
+        Ok(serde_json::from_str(&answer.context("the measured server has ended")?)?)
+    }
+
+    /// Keeps events from all consumers.
+    pub async fn pause(&mut self) -> Result<()> {
+        self.ask(Ask::Pause).await.map(|_| ())
+    }
+
+    /// Lets them come again.
+    pub async fn resume(&mut self) -> Result<()> {
+        self.ask(Ask::Resume).await.map(|_| ())
+    }
+
+    /// Counts the orders.
+    pub async fn tally(&mut self) -> Result<Tally> {
+        self.ask(Ask::Tally).await
+    }
+
+    /// Waits until every order is decided, and says for how long.
+    pub async fn settle(&mut self, at_most: Duration) -> Result<Duration> {
+        let began = now();
+        loop {
+            let tally = self.tally().await?;
+            if tally.settled() == tally.placed {
+                return Ok(began.elapsed());
+            }
+            ensure!(
+                began.elapsed() < at_most,
+                "of {} orders {} are not decided after {at_most:?}",
+                tally.placed,
+                tally.placed - tally.settled()
+            );
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// What it uses from now on.
+    pub fn watch(&self) -> Result<Usage> {
+        let pid = self.child.id().context("the measured server has ended")?;
+        Usage::begin(Pid::from_u32(pid))
+    }
+
+    /// Has it finish what it accepted, and end.
+    pub async fn stop(mut self) -> Result<()> {
+        drop(self.asks);
+        let status = self.child.wait().await?;
+        ensure!(status.success(), "the measured server ended with {status}");
+        Ok(())
+    }
+}
+
+/// The time and the memory that a process takes for a while.
+#[derive(Debug)]
+pub struct Usage {
+    pid: Pid,
+    before: Duration,
+    memory: Arc<Mutex<u64>>,
+    looking: tokio::task::JoinHandle<()>,
+}
+
+impl Usage {
+    fn begin(pid: Pid) -> Result<Self> {
+        let mut system = System::new()?;
+        let (before, now) = look(&mut system, pid);
+        let memory = Arc::new(Mutex::new(now));
+        let most = Arc::clone(&memory);
+        let looking = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                let (_, now) = look(&mut system, pid);
+                let mut most = most.lock().unwrap_or_else(PoisonError::into_inner);
+                *most = now.max(*most);
+            }
+        });
+        Ok(Self {
+            pid,
+            before,
+            memory,
+            looking,
+        })
+    }
+
+    /// Time on all processors, and the most resident memory in bytes.
+    pub fn end(self) -> Result<(Duration, u64)> {
+        self.looking.abort();
+        let (after, now) = look(&mut System::new()?, self.pid);
+        let most = *self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok((after.saturating_sub(self.before), most.max(now)))
+    }
+}
+
+fn look(system: &mut System, pid: Pid) -> (Duration, u64) {
+    let kind = ProcessRefreshKind::nothing().with_cpu().with_memory();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, kind.without_tasks());
+    system.process(pid).map_or((Duration::ZERO, 0), |process| {
+        (Duration::from_millis(process.accumulated_cpu_time()), process.memory())
+    })
+}

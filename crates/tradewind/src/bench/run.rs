@@ -1,0 +1,436 @@
+//! What is measured: which requests, at how many connections, and what is waited for between them.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use hdrhistogram::Histogram;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::bench::load::{Answered, Load, Pace, Shots, latencies};
+use crate::bench::measured::Measured;
+use crate::bench::shop::{Basket, Shop};
+use crate::client::Client;
+use crate::stopwatch::now;
+
+/// Orders placed while the saga runs count if all are decided so long after the end.
+pub const SETTLED_MAX: Duration = Duration::from_secs(5);
+/// Connections of which half of the load, and the storm of logins, are measured.
+pub const USUAL: u32 = 64;
+
+/// How long consumers may take to catch up between two measurements.
+const QUIET_MAX: Duration = Duration::from_secs(1200);
+/// How often they are asked.
+const POLL: Duration = Duration::from_millis(200);
+/// Orders that the customers have before they are read.
+const ORDERS_TO_READ: u64 = 2000;
+/// Clients that log in all the time.
+const STORM: u32 = 16;
+/// Connections that orders are loaded over.
+const LOADERS: u32 = 256;
+/// How long orders are loaded before their number is looked at.
+const LOAD_STEP: Duration = Duration::from_secs(2);
+/// Flushes measured, and the bytes of each: about what a commit of some dozen orders writes.
+const FLUSHES: u32 = 500;
+const FLUSH_BYTES: usize = 64 * 1024;
+
+/// How to measure.
+#[derive(Debug)]
+pub struct Plan {
+    /// How long each measurement counts.
+    pub duration: Duration,
+    /// How many connections to measure at.
+    pub connections: Vec<u32>,
+    /// Which modes.
+    pub modes: Vec<Mode>,
+    /// Orders to have beforehand, for a second round.
+    pub preload: Option<u64>,
+    /// Where those are kept, so that another bench need not load them again.
+    pub keep: Option<PathBuf>,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Orders that are parsed, checked and not stored
+    Bare,
+    /// Orders stored durably, while events wait
+    Place,
+    /// The same with rate limits on, but high ones
+    PlaceLimited,
+    /// Orders stored and decided: stock reserved, payment expected, customer told
+    Confirm,
+    /// The same, all of one product
+    HotSku,
+    /// The same, of 20 lines each
+    Lines,
+    /// One product
+    Product,
+    /// Answers of a product's size that touch nothing
+    ProductBare,
+    /// An order, by its owner
+    Order,
+    /// Answers of an order's size that touch nothing
+    OrderBare,
+    /// The latest 50 orders of a customer
+    List,
+    /// Answers of such a list's size that touch nothing
+    ListBare,
+    /// Orders stored durably, at half of the rate that is possible
+    PlaceHalf,
+    /// The same, beside a storm of logins
+    PlaceStorm,
+}
+
+impl Mode {
+    /// As the table calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "parse an order, store nothing",
+            Self::Place => "place, events wait",
+            Self::PlaceLimited => "place, with rate limits",
+            Self::Confirm => "place and confirm",
+            Self::HotSku => "place and confirm, one SKU",
+            Self::Lines => "place and confirm, 20 lines",
+            Self::Product => "read a product",
+            Self::ProductBare => "read as many bytes",
+            Self::Order => "read an order",
+            Self::OrderBare => "read as many bytes",
+            Self::List => "read 50 orders",
+            Self::ListBare => "read as many bytes",
+            Self::PlaceHalf => "place at half the rate",
+            Self::PlaceStorm => "the same in a login storm",
+        }
+    }
+
+    /// Whether it is measured at the usual number of connections only.
+    fn is_usual_only(self) -> bool {
+        matches!(self, Self::PlaceLimited | Self::PlaceHalf | Self::PlaceStorm)
+    }
+
+    fn pauses_events(self) -> bool {
+        matches!(
+            self,
+            Self::Place | Self::PlaceLimited | Self::PlaceHalf | Self::PlaceStorm
+        )
+    }
+
+    fn places(self) -> bool {
+        self.pauses_events() || matches!(self, Self::Confirm | Self::HotSku | Self::Lines)
+    }
+}
+
+/// One measurement.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// What was asked for.
+    pub mode: Mode,
+    /// Over how many connections.
+    pub connections: u32,
+    /// Orders that there were before.
+    pub preloaded: u64,
+    /// Requests answered with success, a second.
+    pub per_second: f64,
+    /// Latencies in milliseconds.
+    pub p50_ms: f64,
+    /// As above.
+    pub p99_ms: f64,
+    /// As above.
+    pub p999_ms: f64,
+    /// Microseconds on any processor of the server, for each request.
+    pub cpu_us: f64,
+    /// The most resident memory of the server, in MiB.
+    pub memory_mib: f64,
+    /// Requests that were not answered with success.
+    pub refused: u64,
+    /// Seconds from the end until all orders were decided, where they were to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settled_s: Option<f64>,
+}
+
+/// Everything that was measured.
+#[derive(Debug, Default, Serialize)]
+pub struct Figures {
+    /// Each measurement.
+    pub rows: Vec<Row>,
+    /// Milliseconds from the start of the process to that it listens, on no data and on some.
+    pub cold_start_ms: Vec<f64>,
+    /// The 99th percentile of what it takes to flush a file, in milliseconds.
+    pub flush_p99_ms: f64,
+}
+
+/// Measures everything that the plan says. `tell` is given each row once it is there.
+pub async fn run(plan: &Plan, progress: &ProgressBar, mut tell: impl FnMut(&Row) -> Result<()>) -> Result<Figures> {
+    let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let mut figures = Figures::default();
+    progress.set_message("measuring what a flush takes");
+    figures.flush_p99_ms = flush_p99(directory.path())?;
+    for mode in &plan.modes {
+        let data = directory.path().join(format!("{mode:?}"));
+        measure(plan, *mode, &data, 0, &mut figures, progress, &mut tell).await?;
+        std::fs::remove_dir_all(data)?;
+    }
+    if let Some(orders) = plan.preload {
+        let data = plan.keep.clone().unwrap_or_else(|| directory.path().join("preloaded"));
+        let preloaded = preload(&data, orders, progress).await?;
+        for mode in &plan.modes {
+            measure(plan, *mode, &data, preloaded, &mut figures, progress, &mut tell).await?;
+        }
+    }
+    Ok(figures)
+}
+
+/// One mode, at each number of connections, on a server of its own.
+async fn measure(
+    plan: &Plan,
+    mode: Mode,
+    data: &Path,
+    preloaded: u64,
+    figures: &mut Figures,
+    progress: &ProgressBar,
+    tell: &mut impl FnMut(&Row) -> Result<()>,
+) -> Result<()> {
+    progress.set_message(format!("starting for: {}", mode.name()));
+    let mut server = Measured::start(data, mode == Mode::PlaceLimited).await?;
+    figures.cold_start_ms.push(server.started_in.as_secs_f64() * 1000.0);
+    let mut bench = Bench {
+        shop: Shop::open(&server.url(), &unique()).await?,
+        client: Client::new(&server.url())?,
+        duration: plan.duration,
+        progress,
+    };
+    bench.quiet().await?;
+    let shots = bench.shots(mode, &mut server).await?;
+    let usual = [USUAL];
+    let connections = if mode.is_usual_only() {
+        &usual
+    } else {
+        plan.connections.as_slice()
+    };
+    for &connections in connections {
+        let pace = match mode {
+            Mode::PlaceHalf | Mode::PlaceStorm => {
+                progress.set_message("looking for half of the rate that is possible");
+                Pace::Rate(bench.flat_out(&mut server, &shots, connections).await? / 2.0)
+            }
+            _ => Pace::Flat,
+        };
+        progress.set_message(format!("{} over {connections} connections", mode.name()));
+        let row = bench
+            .row(&mut server, mode, &shots, connections, pace, preloaded)
+            .await?;
+        tell(&row)?;
+        figures.rows.push(row);
+    }
+    server.stop().await
+}
+
+/// A shop that is being measured.
+struct Bench<'a> {
+    shop: Shop,
+    client: Client,
+    duration: Duration,
+    progress: &'a ProgressBar,
+}
+
+impl Bench<'_> {
+    async fn shots(&self, mode: Mode, server: &mut Measured) -> Result<Shots> {
+        if matches!(mode, Mode::Order | Mode::OrderBare | Mode::List | Mode::ListBare) {
+            let mut placed = 0;
+            while placed < ORDERS_TO_READ {
+                let placing = loading(server, self.shop.place(Basket::One));
+                placed += placing.run().await?.accepted;
+            }
+            server.settle(QUIET_MAX).await?;
+            self.quiet().await?;
+        }
+        Ok(match mode {
+            Mode::Bare => self.shop.bare(),
+            Mode::Place | Mode::PlaceLimited | Mode::Confirm | Mode::PlaceHalf | Mode::PlaceStorm => {
+                self.shop.place(Basket::One)
+            }
+            Mode::HotSku => self.shop.place(Basket::Hot),
+            Mode::Lines => self.shop.place(Basket::Wide),
+            Mode::Product => self.shop.look_at_product(),
+            Mode::Order => self.shop.look_at_orders().await?,
+            Mode::List => self.shop.list_orders(),
+            Mode::ProductBare => self.as_large(server, &self.shop.look_at_product()).await?,
+            Mode::OrderBare => self.as_large(server, &self.shop.look_at_orders().await?).await?,
+            Mode::ListBare => self.as_large(server, &self.shop.list_orders()).await?,
+        })
+    }
+
+    /// Answers of the same size as these requests get.
+    async fn as_large(&self, server: &Measured, shots: &Shots) -> Result<Shots> {
+        let one = crate::bench::load::answer(server.address, shots(0)).await?;
+        Ok(self.shop.read_bytes(one.len()))
+    }
+
+    fn load(&self, server: &Measured, shots: &Shots, connections: u32, pace: Pace) -> Load {
+        Load {
+            address: server.address,
+            connections,
+            pace,
+            warm_up: self.duration / 5,
+            duration: self.duration,
+            shots: Shots::clone(shots),
+        }
+    }
+
+    /// How many requests a second are possible while events wait.
+    async fn flat_out(&self, server: &mut Measured, shots: &Shots, connections: u32) -> Result<f64> {
+        server.pause().await?;
+        let answered = self.load(server, shots, connections, Pace::Flat).run().await?;
+        self.catch_up(server).await?;
+        Ok(answered.per_second())
+    }
+
+    async fn row(
+        &mut self,
+        server: &mut Measured,
+        mode: Mode,
+        shots: &Shots,
+        connections: u32,
+        pace: Pace,
+        preloaded: u64,
+    ) -> Result<Row> {
+        if mode.pauses_events() {
+            server.pause().await?;
+        }
+        let before = server.tally().await?.placed;
+        let storm = (mode == Mode::PlaceStorm).then(|| {
+            let logins = self.load(server, &self.shop.log_in(), STORM, Pace::Flat);
+            tokio::spawn(logins.run())
+        });
+        let usage = server.watch()?;
+        let answered = self.load(server, shots, connections, pace).run().await?;
+        let (cpu, memory) = usage.end()?;
+        if let Some(storm) = storm {
+            storm.await??;
+        }
+        let mut settled_s = None;
+        if mode.places() {
+            if mode.pauses_events() {
+                self.catch_up(server).await?;
+            } else {
+                self.progress.set_message("waiting until all orders are decided");
+                settled_s = Some(server.settle(QUIET_MAX).await?.as_secs_f64());
+                self.quiet().await?;
+            }
+            let tally = server.tally().await?;
+            ensure!(
+                tally.placed - before == answered.accepted && tally.settled() == tally.placed,
+                "{} orders were acknowledged, and {tally:?} came of them",
+                answered.accepted
+            );
+        }
+        Ok(row(mode, connections, preloaded, &answered, cpu, memory, settled_s))
+    }
+
+    /// Lets events come again, and waits for all of them.
+    async fn catch_up(&self, server: &mut Measured) -> Result<()> {
+        self.progress.set_message("waiting for events to be caught up with");
+        server.resume().await?;
+        server.settle(QUIET_MAX).await?;
+        self.quiet().await
+    }
+
+    /// Waits until no consumer is behind.
+    async fn quiet(&self) -> Result<()> {
+        let began = now();
+        loop {
+            let report: Value = self.client.get("/readyz").await?;
+            let consumers = report["consumers"]
+                .as_object()
+                .context("readiness names the consumers")?;
+            if consumers.values().all(|consumer| consumer["behind"] == false) {
+                return Ok(());
+            }
+            ensure!(began.elapsed() < QUIET_MAX, "consumers do not catch up: {report}");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "numbers below 2^53")]
+fn row(
+    mode: Mode,
+    connections: u32,
+    preloaded: u64,
+    answered: &Answered,
+    cpu: Duration,
+    memory: u64,
+    settled_s: Option<f64>,
+) -> Row {
+    let refused = answered.refused.values().map(|(count, _)| count).sum::<u64>();
+    Row {
+        mode,
+        connections,
+        preloaded,
+        per_second: answered.per_second(),
+        p50_ms: answered.milliseconds(0.5),
+        p99_ms: answered.milliseconds(0.99),
+        p999_ms: answered.milliseconds(0.999),
+        cpu_us: cpu.as_secs_f64() * 1e6 / answered.accepted.max(1) as f64,
+        memory_mib: memory as f64 / f64::from(1 << 20),
+        refused,
+        settled_s,
+    }
+}
+
+/// Orders that are only there to be there.
+fn loading(server: &Measured, shots: Shots) -> Load {
+    Load {
+        address: server.address,
+        connections: LOADERS,
+        pace: Pace::Flat,
+        warm_up: Duration::ZERO,
+        duration: LOAD_STEP,
+        shots,
+    }
+}
+
+/// Fills a directory with so many orders that have come to an end, unless it has them.
+async fn preload(data: &Path, orders: u64, progress: &ProgressBar) -> Result<u64> {
+    let mut server = Measured::start(data, false).await?;
+    progress.set_style(ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}")?);
+    progress.set_length(orders);
+    progress.set_message("loading orders");
+    while server.tally().await?.placed < orders {
+        // A token lives for a quarter of an hour; a shop for one step.
+        let shop = Shop::open(&server.url(), &unique()).await?;
+        loading(&server, shop.place(Basket::SoldOut)).run().await?;
+        progress.set_position(server.tally().await?.placed);
+    }
+    progress.set_message("waiting until they are decided");
+    server.settle(QUIET_MAX).await?;
+    let preloaded = server.tally().await?.placed;
+    progress.set_style(ProgressStyle::default_spinner());
+    server.stop().await?;
+    Ok(preloaded)
+}
+
+/// What tells the products and customers of one shop from those of another in the same data.
+fn unique() -> String {
+    use std::hash::{BuildHasher as _, RandomState};
+    format!("B{:08X}", RandomState::new().hash_one(0) >> 32)
+}
+
+/// What appending to a file and flushing it takes at worst, but for one time in a hundred.
+fn flush_p99(directory: &Path) -> Result<f64> {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(directory.join("flushed"))?;
+    let mut latency: Histogram<u64> = latencies();
+    for _ in 0..FLUSHES {
+        let began = now();
+        file.write_all(&[7; FLUSH_BYTES])?;
+        file.sync_data()?;
+        latency.saturating_record(u64::try_from(began.elapsed().as_micros())?.max(1));
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a latency below 2^53 microseconds")]
+    let microseconds = latency.value_at_quantile(0.99) as f64;
+    Ok(microseconds / 1000.0)
+}

@@ -1,0 +1,240 @@
+//! The measured process: the whole shop in a data directory, told by lines on its standard input.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Bytes;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use contracts::Service;
+use contracts::order::PlaceOrder;
+use kernel::auth::{Person, Verifier};
+use kernel::bus::{Bus, BusError, Group, Message, SourceHead, Subscription};
+use kernel::clock::{Ids, SystemClock};
+use kernel::event::{Lane, Position};
+use kernel::http::{Created, Failure, Kit, Query, Write, serve_with};
+use kernel::store::Store;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::sync::watch;
+
+use crate::commands::serve::OwnServer;
+use crate::config::Config;
+use crate::system::Around;
+
+/// Takes the body of an order, and answers with it.
+pub const BARE: &str = "/api/notify/bare";
+/// Answers with so many bytes: `?bytes=`.
+pub const BYTES: &str = "/api/notify/bytes";
+/// Who may do everything.
+pub const ADMIN: &str = "admin@bench.example";
+/// Everybody's password.
+pub const PASSWORD: &str = "only for this bench";
+
+/// A limit that no bench reaches, so that counting is measured and not refusing.
+const HIGH_LIMIT: &str = "1000000000/1m";
+/// Events counted in one step.
+const TALLY_STEP: usize = 1000;
+
+/// What to serve.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The directory of the stores
+    #[arg(long)]
+    data: PathBuf,
+    /// With rate limits, but high ones
+    #[arg(long)]
+    limited: bool,
+}
+
+/// What the bench asks for, one a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ask {
+    /// Keep events from all consumers.
+    Pause,
+    /// Let them come again.
+    Resume,
+    /// Count the orders.
+    Tally,
+}
+
+/// The orders in the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Accepted.
+    pub placed: u64,
+    /// Reserved.
+    pub confirmed: u64,
+    /// Refused for want of stock.
+    pub rejected: u64,
+    /// How far was counted.
+    position: u64,
+}
+
+impl Tally {
+    /// How many are decided.
+    pub fn settled(&self) -> u64 {
+        self.confirmed + self.rejected
+    }
+
+    async fn go_on(&mut self, journal: &Arc<dyn Store>) -> Result<()> {
+        loop {
+            let tail = journal.tail(Position(self.position), TALLY_STEP).await?;
+            let Some(last) = tail.events.last() else {
+                return Ok(());
+            };
+            self.position = last.position.0;
+            for event in &tail.events {
+                match &*event.event_type {
+                    "order.placed" => self.placed += 1,
+                    "order.confirmed" => self.confirmed += 1,
+                    "order.rejected" => self.rejected += 1,
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// Serves until its standard input ends.
+pub async fn run(options: &Options) -> Result<()> {
+    let limit = if options.limited { HIGH_LIMIT } else { "off" };
+    let config = Config::with(&[
+        ("listen", "127.0.0.1:0"),
+        ("data", &options.data.to_string_lossy()),
+        ("rate_limit_anonymous", limit),
+        ("rate_limit_user", limit),
+        ("rate_limit_ip", limit),
+        ("admin_email", ADMIN),
+        ("admin_password", PASSWORD),
+    ])?;
+    let (valve, is_open) = watch::channel(true);
+    let server = OwnServer::start_within(&config, &Tapped { is_open }).await?;
+    answer(&server.url)?;
+    let mut tally = Tally::default();
+    let mut asked = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(line) = asked.next_line().await? {
+        match serde_json::from_str(&line)? {
+            Ask::Pause => drop(valve.send_replace(false)),
+            Ask::Resume => drop(valve.send_replace(true)),
+            Ask::Tally => tally.go_on(server.journal(Service::Orders)).await?,
+        }
+        answer(&tally)?;
+    }
+    server.stop().await
+}
+
+fn answer(value: &impl Serialize) -> Result<()> {
+    Ok(writeln!(std::io::stdout(), "{}", serde_json::to_string(value)?)?)
+}
+
+/// The shop with a valve on its bus, and routes that touch nothing.
+struct Tapped {
+    is_open: watch::Receiver<bool>,
+}
+
+impl Around for Tapped {
+    fn bus(&self, bus: Arc<dyn Bus>) -> Arc<dyn Bus> {
+        let is_open = self.is_open.clone();
+        Arc::new(Valve { bus, is_open })
+    }
+
+    /// Beside the routes of a service that is not measured, so that those that are do not carry them.
+    fn router(&self, service: Service, router: Router, verifier: &Arc<Verifier>) -> Router {
+        if service != Service::Notifications {
+            return router;
+        }
+        let kit = Kit {
+            service: "bench",
+            verifier: Arc::clone(verifier),
+            clock: Arc::new(SystemClock::new()),
+            ids: Arc::new(Ids::from_entropy()),
+            idempotency_secret: [0; 32],
+        };
+        let bare = Router::new().route(BARE, post(bare)).route(BYTES, get(bytes));
+        serve_with(bare, kit).fallback_service(router)
+    }
+}
+
+/// What placing an order does at the least: the body is parsed and checked, and an answer is written.
+async fn bare(_: Person, request: Write<PlaceOrder>) -> Result<Created<PlaceOrder>, Failure> {
+    Ok(Created {
+        location: "/api/orders/none".to_owned(),
+        version: 1,
+        body: request.body,
+    })
+}
+
+#[derive(Debug, Deserialize)]
+struct Size {
+    bytes: usize,
+}
+
+async fn bytes(_: Person, Query(size): Query<Size>) -> Response {
+    static ZEROS: [u8; 1 << 20] = [b'0'; 1 << 20];
+    let body = Bytes::from_static(ZEROS.get(..size.bytes).unwrap_or(&ZEROS));
+    ([(http::header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// A bus that can be shut: events wait in their journals.
+#[derive(Debug)]
+struct Valve {
+    bus: Arc<dyn Bus>,
+    is_open: watch::Receiver<bool>,
+}
+
+#[async_trait]
+impl Bus for Valve {
+    async fn declare(&self, groups: &[Group]) -> Result<(), BusError> {
+        self.bus.declare(groups).await
+    }
+
+    async fn publish(&self, messages: Vec<Message>) -> Result<(), BusError> {
+        self.bus.publish(messages).await
+    }
+
+    async fn subscribe(&self, group: &Group, from: Vec<Position>) -> Result<Box<dyn Subscription>, BusError> {
+        Ok(Box::new(Behind {
+            subscription: self.bus.subscribe(group, from).await?,
+            is_open: self.is_open.clone(),
+        }))
+    }
+}
+
+/// A subscription behind the valve.
+struct Behind {
+    subscription: Box<dyn Subscription>,
+    is_open: watch::Receiver<bool>,
+}
+
+#[async_trait]
+impl Subscription for Behind {
+    async fn receive(&mut self, max: usize) -> Result<Vec<Message>, BusError> {
+        let Self { subscription, is_open } = self;
+        loop {
+            is_open.wait_for(|open| *open).await.map_err(BusError::new)?;
+            tokio::select! {
+                biased;
+                _ = is_open.wait_for(|open| !open) => {}
+                received = subscription.receive(max) => return received,
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self, lane: Lane, position: Position) -> Result<(), BusError> {
+        self.subscription.acknowledge(lane, position).await
+    }
+
+    async fn rewind(&mut self, lane: Lane, position: Position) -> Result<(), BusError> {
+        self.subscription.rewind(lane, position).await
+    }
+
+    async fn head(&mut self) -> Option<SourceHead> {
+        self.subscription.head().await
+    }
+}

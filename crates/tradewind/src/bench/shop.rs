@@ -1,0 +1,201 @@
+//! What a measured shop is filled with, and the requests that are made of it.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use axum::body::Bytes;
+use contracts::order::Order;
+use contracts::product::Product;
+use contracts::{OrderId, Page, ProductId};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use http::{Method, Request};
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use crate::bench::load::Shots;
+use crate::bench::server::{ADMIN, BARE, BYTES, PASSWORD};
+use crate::client::Client;
+
+/// Products that orders are spread over.
+const PRODUCTS: usize = 20;
+/// Customers who order.
+const CUSTOMERS: usize = 16;
+/// Signed up at once.
+const AT_ONCE: usize = 4;
+/// More than a bench sells.
+const STOCK: u64 = 100_000_000;
+/// Orders of a page.
+const PAGE: usize = 50;
+
+/// A shop, ready to be asked.
+#[derive(Debug)]
+pub struct Shop {
+    /// Of the products that there is plenty of.
+    skus: Vec<String>,
+    product: ProductId,
+    /// Of one that there is none of.
+    sold_out: String,
+    emails: Vec<String>,
+    customers: Vec<Client>,
+    tokens: Vec<HeaderValue>,
+}
+
+/// What an order is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basket {
+    /// One of the products, in turn.
+    One,
+    /// The same product, every time.
+    Hot,
+    /// All of the products.
+    Wide,
+    /// What is not to be had.
+    SoldOut,
+}
+
+impl Shop {
+    /// Adds products and customers of its own to whatever is there. `run` tells them from those of others.
+    pub async fn open(url: &str, run: &str) -> Result<Self> {
+        let anonymous = Client::new(url)?;
+        let admin = anonymous.signed_in(ADMIN, PASSWORD).await?;
+        let mut skus = Vec::new();
+        let mut first = None;
+        for number in 0..=PRODUCTS {
+            let sku = format!("{run}-{number}");
+            let stock = if number == PRODUCTS { 0 } else { STOCK };
+            let product = json!({"sku": sku, "name": format!("Bench {number}"), "initial_stock": stock,
+                "price": {"amount": 1000, "currency": "EUR"}});
+            let product: Product = admin.post("/api/products", &product, None).await?;
+            first.get_or_insert(product.id);
+            skus.push(sku);
+        }
+        let sold_out = skus.pop().context("the last one is sold out")?;
+        let signed_up = stream::iter(0..CUSTOMERS).map(|number| {
+            let anonymous = anonymous.clone();
+            async move {
+                let email = format!("{}-{number}@bench.example", run.to_lowercase());
+                let _: Value = anonymous
+                    .post("/api/users", &json!({"email": email, "password": PASSWORD}), None)
+                    .await?;
+                let tokens: contracts::user::Tokens = anonymous
+                    .post("/api/login", &json!({"email": email, "password": PASSWORD}), None)
+                    .await?;
+                let token = HeaderValue::try_from(format!("Bearer {}", tokens.token.as_str()))?;
+                anyhow::Ok((email, anonymous.with_token(tokens.token.as_str()), token))
+            }
+        });
+        let mut shop = Self {
+            skus,
+            product: first.context("there are products")?,
+            sold_out,
+            emails: Vec::new(),
+            customers: Vec::new(),
+            tokens: Vec::new(),
+        };
+        for (email, customer, token) in signed_up.buffered(AT_ONCE).try_collect::<Vec<_>>().await? {
+            shop.emails.push(email);
+            shop.customers.push(customer);
+            shop.tokens.push(token);
+        }
+        Ok(shop)
+    }
+
+    fn order(&self, basket: Basket, number: usize) -> Bytes {
+        let line = |sku: &String| json!({"sku": sku, "quantity": 1});
+        let lines = match basket {
+            Basket::One => vec![line(&self.skus[number])],
+            Basket::Hot => vec![line(&self.skus[0])],
+            Basket::Wide => self.skus.iter().map(line).collect(),
+            Basket::SoldOut => vec![line(&self.sold_out)],
+        };
+        json!({ "lines": lines }).to_string().into()
+    }
+
+    /// Orders, placed by all customers in turn.
+    pub fn place(&self, basket: Basket) -> Shots {
+        self.post("/api/orders", basket)
+    }
+
+    /// The same orders, to the route that stores nothing.
+    pub fn bare(&self) -> Shots {
+        self.post(BARE, Basket::One)
+    }
+
+    fn post(&self, path: &'static str, basket: Basket) -> Shots {
+        let bodies: Vec<Bytes> = (0..PRODUCTS).map(|number| self.order(basket, number)).collect();
+        let tokens = self.tokens.clone();
+        Arc::new(move |number| {
+            let (body, token) = (pick(&bodies, number), pick(&tokens, number));
+            request(Method::POST, path, Some(token), body.clone())
+        })
+    }
+
+    /// The product, which everybody looks at.
+    pub fn look_at_product(&self) -> Shots {
+        self.read(vec![(format!("/api/products/{}", self.product), 0)])
+    }
+
+    /// The orders that the customers have, each by its owner.
+    pub async fn look_at_orders(&self) -> Result<Shots> {
+        let mut paths = Vec::new();
+        for (customer, client) in self.customers.iter().enumerate() {
+            let ids = self.orders(client).await?;
+            paths.extend(ids.into_iter().map(|id| (format!("/api/orders/{id}"), customer)));
+        }
+        ensure!(!paths.is_empty(), "nobody has ordered yet");
+        Ok(self.read(paths))
+    }
+
+    async fn orders(&self, customer: &Client) -> Result<Vec<OrderId>> {
+        let page: Page<Order> = customer.get(&format!("/api/orders?limit={PAGE}")).await?;
+        Ok(page.data.iter().map(|order| order.id).collect())
+    }
+
+    /// The customers' latest orders, a page of them.
+    pub fn list_orders(&self) -> Shots {
+        let lists = (0..CUSTOMERS).map(|customer| (format!("/api/orders?limit={PAGE}"), customer));
+        self.read(lists.collect())
+    }
+
+    /// Answers of this size that cost nothing to make.
+    pub fn read_bytes(&self, bytes: usize) -> Shots {
+        self.read(vec![(format!("{BYTES}?bytes={bytes}"), 0)])
+    }
+
+    fn read(&self, paths: Vec<(String, usize)>) -> Shots {
+        let tokens = self.tokens.clone();
+        Arc::new(move |number| {
+            let (path, customer) = pick(&paths, number);
+            request(Method::GET, path, Some(&tokens[*customer]), Bytes::new())
+        })
+    }
+
+    /// Logins of all customers in turn.
+    pub fn log_in(&self) -> Shots {
+        let bodies: Vec<Bytes> = self
+            .emails
+            .iter()
+            .map(|email| json!({"email": email, "password": PASSWORD}).to_string().into())
+            .collect();
+        Arc::new(move |number| request(Method::POST, "/api/login", None, pick(&bodies, number).clone()))
+    }
+}
+
+fn pick<T>(items: &[T], number: u64) -> &T {
+    let index = number % (items.len() as u64);
+    &items[usize::try_from(index).expect("it is less than their number")]
+}
+
+fn request(method: Method, path: &str, token: Option<&HeaderValue>, body: Bytes) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method;
+    *request.uri_mut() = path.parse().expect("the bench makes paths itself");
+    let headers = request.headers_mut();
+    headers.insert(HOST, HeaderValue::from_static("bench"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(token) = token {
+        headers.insert(AUTHORIZATION, token.clone());
+    }
+    request
+}

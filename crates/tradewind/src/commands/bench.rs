@@ -1,0 +1,85 @@
+//! `tradewind bench`: what this machine can do, measured against a server in a process of its own.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum as _;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::bench::plot;
+use crate::bench::report::{self, Report};
+use crate::bench::run::{self, Mode, Plan};
+use crate::output;
+
+/// How often the spinner turns.
+const TICK: Duration = Duration::from_millis(120);
+
+/// What to measure.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Seconds that each measurement counts
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Connections to measure at
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256], value_name = "N,…",
+        value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    connections: Vec<u32>,
+    /// Only these [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "MODE,…")]
+    only: Vec<Mode>,
+    /// Measure again with so many orders stored
+    #[arg(long, value_name = "ORDERS")]
+    preload: Option<u64>,
+    /// Keep the preloaded orders in this directory, and take them from there the next time
+    #[arg(long, value_name = "DIR", requires = "preload")]
+    keep: Option<PathBuf>,
+    /// Draw the figures
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Measures, and says how that compares to the targets. A target that was missed is no error.
+pub async fn run(options: &Options) -> Result<ExitCode> {
+    if cfg!(debug_assertions) {
+        eprintln!("note: this is a debug build, many times slower; measure with `cargo run --release -- bench`");
+    }
+    let only = options.only.as_slice();
+    let plan = Plan {
+        duration: Duration::from_secs(options.seconds),
+        connections: options.connections.clone(),
+        modes: match only {
+            [] => Mode::value_variants().to_vec(),
+            _ => only.to_vec(),
+        },
+        preload: options.preload,
+        keep: options.keep.clone(),
+    };
+    ensure!(!plan.connections.is_empty(), "--connections names no number");
+    let progress = ProgressBar::new_spinner();
+    progress.set_style(ProgressStyle::default_spinner());
+    progress.enable_steady_tick(TICK);
+    if !options.json {
+        output::line(report::heading())?;
+    }
+    let figures = run::run(&plan, &progress, |row| match options.json {
+        true => Ok(()),
+        false => progress.suspend(|| output::line(report::line(row))),
+    })
+    .await?;
+    progress.finish_and_clear();
+    if let Some(path) = &options.svg {
+        let drawn = plot::svg(&figures)?;
+        std::fs::write(path, drawn).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let report = Report::new(figures);
+    match options.json {
+        true => output::json(&report)?,
+        false => report.print()?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
