@@ -11,7 +11,7 @@ use kernel::http::{IfMatch, Paging};
 use kernel::idempotency::Answer;
 use kernel::store::{Query, StoreError};
 use kernel::unit::Unit;
-use kernel::{reader, writer};
+use kernel::writer;
 
 use crate::identifiers::{Identifier, Identifiers};
 use crate::records::{Credential, Profile};
@@ -107,7 +107,7 @@ impl Users {
             .await?;
         let mut profiles = profiles.into_iter();
         let page = paging.page(found, |found| {
-            let user = reader::document::<User>(&found)?;
+            let user = self.engine.reader().document::<User>(&found)?;
             // Who was erased since the query has no profile.
             Ok::<_, StoreError>(profiles.next().flatten().map(|profile| profile.shown(&user)))
         })?;

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use contracts::{Password, PasswordAttempt};
 use kernel::clock::Ids;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 /// Memory of one hash, in KiB: 19 MiB.
 const MEMORY_KIB: u32 = 19 * 1024;
@@ -22,6 +22,9 @@ const PASSES: u32 = 2;
 const LANES: u32 = 1;
 /// Salt of one hash, in bytes.
 const SALT_BYTES: usize = 16;
+/// Of the threads that hash: about a tenth of others' time, if those want it all.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
 /// Passwords that wait to be hashed or verified, or are about to be: at about 20 ms each, more would wait for too long.
 pub const PASSWORDS_QUEUED_MAX: usize = 128;
 
@@ -57,12 +60,13 @@ pub trait PasswordHasher: Send + Sync + fmt::Debug {
     async fn verify(&self, attempt: PasswordAttempt, hash: Option<Arc<str>>) -> Result<bool, Error>;
 }
 
-/// Argon2id with 19 MiB, two passes and one lane (OWASP's Password Storage Cheat Sheet), on the blocking pool.
+/// Argon2id with 19 MiB, two passes and one lane (OWASP's Password Storage Cheat Sheet), on threads of its own that leave
+/// the processors to all others.
 pub struct Argon2Hasher {
     argon2: Argon2<'static>,
     ids: Arc<Ids>,
     queued: Arc<Semaphore>,
-    running: Arc<Semaphore>,
+    threads: rayon::ThreadPool,
 }
 
 impl fmt::Debug for Argon2Hasher {
@@ -75,6 +79,9 @@ impl fmt::Debug for Argon2Hasher {
 
 impl Argon2Hasher {
     /// Hashes so many at once, and takes salt from `ids`.
+    ///
+    /// # Panics
+    /// If the operating system has no more threads.
     #[must_use]
     pub fn new(ids: Arc<Ids>, concurrent: NonZeroUsize) -> Self {
         let params = Params::new(MEMORY_KIB, PASSES, LANES, None).expect("the constants are within Argon2's limits");
@@ -82,7 +89,12 @@ impl Argon2Hasher {
             argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
             ids,
             queued: Arc::new(Semaphore::new(PASSWORDS_QUEUED_MAX)),
-            running: Arc::new(Semaphore::new(concurrent.get())),
+            threads: rayon::ThreadPoolBuilder::new()
+                .num_threads(concurrent.get())
+                .thread_name(|_| "password".to_owned())
+                .start_handler(|_| stand_back())
+                .build()
+                .expect("a process that starts has threads left"),
         }
     }
 
@@ -92,7 +104,7 @@ impl Argon2Hasher {
         Self::new(ids, std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
     }
 
-    /// Runs the work on the blocking pool when it is its turn.
+    /// Runs the work when it is its turn.
     async fn work<R: Send + 'static>(
         &self,
         work: impl FnOnce(Argon2<'static>) -> Result<R, Error> + Send + 'static,
@@ -100,17 +112,27 @@ impl Argon2Hasher {
         let place = Arc::clone(&self.queued)
             .try_acquire_owned()
             .map_err(|_| Error::Overloaded)?;
-        let turn = Arc::clone(&self.running)
-            .acquire_owned()
-            .await
-            .map_err(|_| Error::Overloaded)?;
         let argon2 = self.argon2.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            // Held until the work is done, even if whoever asked has gone away.
-            let _held = (place, turn);
-            work(argon2)
+        let (done, outcome) = oneshot::channel();
+        self.threads.spawn(move || {
+            // Held until the work is done, even if whoever asked goes away meanwhile.
+            let _place = place;
+            if !done.is_closed() {
+                let _ = done.send(work(argon2));
+            }
         });
-        done.await.map_err(|error| Error::Failed(error.to_string()))?
+        outcome
+            .await
+            .map_err(|_| Error::Failed("the thread that hashed it panicked".to_owned()))?
+    }
+}
+
+/// Lets others of the process go first, so that a storm of logins slows nobody down but those who log in.
+fn stand_back() {
+    // Elsewhere niceness is the process's, not the thread's.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(NICENESS) {
+        tracing::warn!(%error, "threads that hash passwords have the priority of others");
     }
 }
 
@@ -173,6 +195,15 @@ mod tests {
 
     fn attempt(password: &str) -> PasswordAttempt {
         password.try_into().unwrap()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn threads_that_hash_leave_the_processors_to_others() {
+        let niceness = || rustix::process::getpriority_process(None).map_err(|error| Error::Failed(error.to_string()));
+        let others = niceness().unwrap();
+        assert_eq!(argon2().work(move |_| niceness()).await, Ok(others + NICENESS));
+        assert_eq!(niceness(), Ok(others));
     }
 
     #[tokio::test]
@@ -255,7 +286,6 @@ mod tests {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         assert_eq!(verify().await.unwrap(), Ok(false));
-        assert_eq!(argon2.running.available_permits(), 1);
     }
 
     #[tokio::test]
