@@ -12,7 +12,6 @@ use kernel::engine::Engine;
 use kernel::erasure::{self, Erasure, NothingKept};
 use kernel::http::{IfMatch, Kit, Paging};
 use kernel::reaction::Consumers;
-use kernel::reader;
 use kernel::store::Query;
 use kernel::{document::Document, writer};
 
@@ -131,6 +130,6 @@ impl Catalog {
             .map(|q| ("search", product::search_text(q.as_str()).into()));
         query.descending = descending;
         let found = self.engine.reader().find(&paging.apply(query)?).await?;
-        Ok(paging.page(found, |found| reader::document(&found))?)
+        Ok(paging.page(found, |found| self.engine.reader().document(&found))?)
     }
 }

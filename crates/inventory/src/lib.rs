@@ -15,7 +15,7 @@ use kernel::freshness::{self, Missing};
 use kernel::http::{IfMatch, Kit, Paging};
 use kernel::reaction::Consumers;
 use kernel::store::Query;
-use kernel::{reader, writer};
+use kernel::writer;
 
 mod adjustment;
 mod error;
@@ -96,7 +96,10 @@ impl Inventory {
         };
         let found = self.engine.reader().find(&paging.apply(query)?).await?;
         Ok(paging.page(found, |found| {
-            reader::document::<Stock>(&found).map(|stock| stock.shown())
+            self.engine
+                .reader()
+                .document::<Stock>(&found)
+                .map(|stock| stock.shown())
         })?)
     }
 

@@ -1,15 +1,16 @@
 //! Committed documents in memory, shared by the writer (which fills it) and the readers of the same process.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use quick_cache::Weighter;
 
 use crate::document::Key;
 use crate::overlay::Body;
 
-/// What a service's documents in memory may weigh: their size as JSON, and [`ENTRY_BYTES`] for each. 16 MiB.
-pub(crate) const CACHE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// What a service's documents in memory may weigh: their size as JSON, and [`ENTRY_BYTES`] for each. 4 MiB.
+pub(crate) const CACHE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// What an entry weighs beside its document: the key, the body's two allocations and the cache's own book-keeping.
 const ENTRY_BYTES: u64 = 256;
 /// For sizing its tables: what a document weighs, roughly.
@@ -30,7 +31,12 @@ pub(crate) struct Cached {
 #[derive(Clone)]
 pub(crate) struct Cache {
     documents: Arc<quick_cache::sync::Cache<Key, Cached, ByBytes>>,
+    highest: Arc<RwLock<Highest>>,
 }
+
+/// The highest id of a collection, or that it is empty. Ids are made in order, so that a document which is asked for
+/// because it is new lies beyond, and needs no read to be known as absent.
+type Highest = HashMap<&'static str, Option<Arc<str>>>;
 
 #[derive(Clone)]
 struct ByBytes;
@@ -46,6 +52,7 @@ impl Cache {
         let documents = usize::try_from(bytes_max / TYPICAL_BYTES).unwrap_or(usize::MAX);
         Self {
             documents: Arc::new(quick_cache::sync::Cache::with_weighter(documents, bytes_max, ByBytes)),
+            highest: Arc::default(),
         }
     }
 
@@ -54,14 +61,37 @@ impl Cache {
     }
 
     pub(crate) fn insert(&self, key: Key, cached: Cached) {
+        if cached.version.is_some() && self.lies_beyond(&key) == Some(true) {
+            let mut highest = self.highest.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(id) = highest.get_mut(key.collection) {
+                *id = Some(Arc::clone(&key.id));
+            }
+        }
         self.documents.insert(key, cached);
     }
 
+    /// Whether the document's id is higher than all in its collection; `None` if those are not known.
+    pub(crate) fn lies_beyond(&self, key: &Key) -> Option<bool> {
+        let highest = self.highest.read().unwrap_or_else(PoisonError::into_inner);
+        let highest = highest.get(key.collection)?;
+        Some(highest.as_ref().is_none_or(|highest| key.id > *highest))
+    }
+
+    /// Notes the highest id of a collection, as the store has it.
+    pub(crate) fn learn_highest(&self, collection: &'static str, id: Option<Arc<str>>) {
+        let mut highest = self.highest.write().unwrap_or_else(PoisonError::into_inner);
+        highest.insert(collection, id);
+    }
+
+    /// Knows nothing more of the document, nor of what lies beyond it.
     pub(crate) fn forget(&self, key: &Key) {
+        let mut highest = self.highest.write().unwrap_or_else(PoisonError::into_inner);
+        highest.remove(key.collection);
         self.documents.remove(key);
     }
 
     pub(crate) fn clear(&self) {
+        self.highest.write().unwrap_or_else(PoisonError::into_inner).clear();
         self.documents.clear();
     }
 }

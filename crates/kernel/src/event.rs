@@ -131,6 +131,25 @@ pub struct NewEvent {
     pub meta: Arc<Meta>,
 }
 
+impl NewEvent {
+    /// The event as it is in the journal.
+    #[must_use]
+    pub fn recorded(&self, position: Position, prev: Position) -> Recorded {
+        Recorded {
+            position,
+            prev,
+            id: self.id,
+            stream: self.stream.clone(),
+            version: self.version,
+            lane: self.lane,
+            event_type: self.event_type.clone(),
+            time: self.time,
+            data: self.data.clone(),
+            meta: Meta::clone(&self.meta),
+        }
+    }
+}
+
 /// An event in the journal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Recorded {

@@ -10,9 +10,9 @@ use crate::event::{Epoch, Position, Recorded};
 use crate::store::{Store, StoreError};
 
 /// Recent events kept in memory.
-const RECENT_EVENTS_MAX: usize = 4096;
+const RECENT_EVENTS_MAX: usize = 2048;
 /// Their data together; a few large events push the others out.
-const RECENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+const RECENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Events read from the store at once.
 const PAGE: usize = 512;
 

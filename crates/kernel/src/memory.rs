@@ -223,18 +223,7 @@ impl State {
         self.head.position = position;
         self.head.time = event.time;
         self.streams.entry(event.stream.clone()).or_default().push(position);
-        self.journal.push(Recorded {
-            position,
-            prev,
-            id: event.id,
-            stream: event.stream.clone(),
-            version: event.version,
-            lane: event.lane,
-            event_type: event.event_type.clone(),
-            time: event.time,
-            data: event.data.clone(),
-            meta: (*event.meta).clone(),
-        });
+        self.journal.push(event.recorded(position, prev));
     }
 
     fn written(&mut self, key: &Key) -> &mut Table {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::cache::{Cache, Cached};
-use crate::document::{Document, Key, Value};
+use crate::document::{Collection, Document, Key, Value};
 use crate::effect::Attempt;
 use crate::event::NewEvent;
 use crate::store::{Delete, Expect, Put, Stored};
@@ -86,15 +86,24 @@ struct Undo {
     written: bool,
 }
 
+/// What a batch before this one writes, whose commit is on its way: newer than the cache.
+pub(crate) type Beneath = ByKey<Cached>;
+
+/// Keys are asked for several times by each decision; the hash is fast, and seeded so that nobody can choose collisions.
+type ByKey<T> = HashMap<Key, T, foldhash::fast::RandomState>;
+
 /// The state of one batch: a view of the store through the cache, with the changes of its commands on top.
 pub(crate) struct Overlay {
     cache: Cache,
+    beneath: Option<Arc<Beneath>>,
     slots: Vec<Slot>,
-    by_key: HashMap<Key, usize>,
+    by_key: ByKey<usize>,
     undo: Vec<Undo>,
     pub(crate) events: Vec<NewEvent>,
     pub(crate) effects: Vec<Attempt>,
     pub(crate) missing: Vec<Key>,
+    /// Collections of which the highest id is not known.
+    pub(crate) unknown: Vec<&'static Collection>,
     pub(crate) fault: Option<Fault>,
 }
 
@@ -106,22 +115,24 @@ pub(crate) enum Fault {
 }
 
 impl Overlay {
-    pub(crate) fn new(cache: Cache) -> Self {
+    pub(crate) fn new(cache: Cache, beneath: Option<Arc<Beneath>>) -> Self {
         Self {
             cache,
+            beneath,
             slots: Vec::new(),
-            by_key: HashMap::new(),
+            by_key: ByKey::default(),
             undo: Vec::new(),
             events: Vec::new(),
             effects: Vec::new(),
             missing: Vec::new(),
+            unknown: Vec::new(),
             fault: None,
         }
     }
 
     /// The document, or `None` if it is absent, or missing from memory (which is noted: the decision will run again).
     pub(crate) fn get<D: Document>(&mut self, id: Arc<str>) -> Option<Arc<D>> {
-        let index = self.slot(Key::of::<D>(id))?;
+        let index = self.slot(Key::of::<D>(id), D::COLLECTION)?;
         let slot = &mut self.slots[index];
         match slot.body.as_ref()?.decode::<D>() {
             Ok(document) => {
@@ -147,11 +158,11 @@ impl Overlay {
 
     /// Makes sure that the document is in memory, or notes that it is missing.
     pub(crate) fn load<D: Document>(&mut self, id: Arc<str>) {
-        let _ = self.slot(Key::of::<D>(id));
+        let _ = self.slot(Key::of::<D>(id), D::COLLECTION);
     }
 
     pub(crate) fn write<D: Document>(&mut self, id: Arc<str>, document: Option<D>) {
-        let Some(index) = self.slot(Key::of::<D>(id)) else {
+        let Some(index) = self.slot(Key::of::<D>(id), D::COLLECTION) else {
             return;
         };
         let body = document.map(|document| Body::typed(Arc::new(document)));
@@ -160,7 +171,7 @@ impl Overlay {
 
     /// Changes a copy of the document; the one before it is kept until the command is done.
     pub(crate) fn update<D: Document>(&mut self, id: Arc<str>, change: impl FnOnce(&mut Option<D>)) {
-        let Some(index) = self.slot(Key::of::<D>(Arc::clone(&id))) else {
+        let Some(index) = self.slot(Key::of::<D>(Arc::clone(&id)), D::COLLECTION) else {
             return;
         };
         let mut document = self.get::<D>(id).map(|document| D::clone(&document));
@@ -209,12 +220,18 @@ impl Overlay {
         self.insert(key, Base::Read(version), body, bytes);
     }
 
-    fn slot(&mut self, key: Key) -> Option<usize> {
+    fn slot(&mut self, key: Key, collection: &'static Collection) -> Option<usize> {
         if let Some(&index) = self.by_key.get(&key) {
             return Some(index);
         }
-        if let Some(Cached { version, body, bytes }) = self.cache.get(&key) {
+        let beneath = self.beneath.as_ref().and_then(|beneath| beneath.get(&key).cloned());
+        if let Some(Cached { version, body, bytes }) = beneath.or_else(|| self.cache.get(&key)) {
             return Some(self.insert(key, Base::Read(version), body, bytes));
+        }
+        match self.cache.lies_beyond(&key) {
+            Some(true) => return Some(self.insert(key, Base::Read(None), None, 0)),
+            Some(false) => {}
+            None => self.unknown.push(collection),
         }
         self.missing.push(key);
         None
@@ -277,28 +294,39 @@ impl Overlay {
         Ok(writes)
     }
 
+    /// What the documents will be that are written, for who decides before that is committed.
+    pub(crate) fn written(&self) -> Beneath {
+        let written = self.slots.iter().filter(|slot| slot.written);
+        written.map(|slot| (slot.key.clone(), slot.after())).collect()
+    }
+
     /// After the commit: what the documents are now, for the cache.
     pub(crate) fn publish(self) {
-        for Slot {
-            key,
-            base,
-            body,
+        let known = |slot: &Slot| slot.written || slot.base != Base::Fresh;
+        for slot in self.slots.into_iter().filter(known) {
+            let after = slot.after();
+            self.cache.insert(slot.key, after);
+        }
+    }
+}
+
+impl Slot {
+    /// The document once its batch is committed.
+    fn after(&self) -> Cached {
+        let before = match self.base {
+            Base::Fresh => None,
+            Base::Read(version) => version,
+        };
+        let version = match (self.written, &self.body) {
+            (false, _) => before,
+            (true, Some(_)) => Some(before.unwrap_or(0) + 1),
+            (true, None) => None,
+        };
+        let bytes = if self.body.is_some() { self.bytes } else { 0 };
+        Cached {
+            version,
+            body: self.body.clone(),
             bytes,
-            written,
-        } in self.slots
-        {
-            let before = match base {
-                Base::Fresh => None,
-                Base::Read(version) => version,
-            };
-            let version = match (written, &body) {
-                (false, _) if base == Base::Fresh => continue,
-                (false, _) => before,
-                (true, Some(_)) => Some(before.unwrap_or(0) + 1),
-                (true, None) => None,
-            };
-            let bytes = if body.is_some() { bytes } else { 0 };
-            self.cache.insert(key, Cached { version, body, bytes });
         }
     }
 }

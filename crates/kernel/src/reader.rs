@@ -5,7 +5,7 @@ use std::sync::Arc;
 use contracts::DecodeError;
 use jiff::Timestamp;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Cached};
 use crate::document::{Document, Key};
 use crate::event::{Recorded, StreamId};
 use crate::overlay::Body;
@@ -48,7 +48,7 @@ impl Reader {
         let mut documents = Vec::with_capacity(keys.len());
         let mut absent = Vec::new();
         for key in &keys {
-            let cached = if self.shared { None } else { self.cache.get(key) };
+            let cached = self.cached(key);
             if cached.is_none() {
                 absent.push((documents.len(), key.clone()));
             }
@@ -69,13 +69,27 @@ impl Reader {
         let found = self.store.query(query).await?;
         found
             .into_iter()
-            .map(|found| Ok((found.id, typed(&Body::Raw(found.stored.document))?)))
+            .map(|found| Ok((Arc::clone(&found.id), self.document(&found)?)))
             .collect()
     }
 
     /// A page of documents as found, for cursors.
     pub async fn find(&self, query: &Query) -> Result<Vec<Found>, StoreError> {
         self.store.query(query).await
+    }
+
+    /// A found document as its type: the one in memory, if that is the same version.
+    pub fn document<D: Document>(&self, found: &Found) -> Result<Arc<D>, StoreError> {
+        let body = self
+            .cached(&Key::of::<D>(Arc::clone(&found.id)))
+            .filter(|cached| cached.version == Some(found.stored.version))
+            .and_then(|cached| cached.body);
+        typed(&body.unwrap_or_else(|| Body::Raw(Arc::clone(&found.stored.document))))
+    }
+
+    /// What is in memory, which is never older than the store unless others write there.
+    fn cached(&self, key: &Key) -> Option<Cached> {
+        if self.shared { None } else { self.cache.get(key) }
     }
 
     /// A page of ids.
@@ -136,11 +150,6 @@ pub enum Folded {
     /// An event does not decode.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-}
-
-/// Decodes a found document as its type.
-pub fn document<D: Document>(found: &Found) -> Result<Arc<D>, StoreError> {
-    typed(&Body::Raw(Arc::clone(&found.stored.document)))
 }
 
 fn typed<D: Document>(body: &Body) -> Result<Arc<D>, StoreError> {

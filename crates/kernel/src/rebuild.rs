@@ -118,7 +118,7 @@ async fn fold_page(
     fold: Fold,
     ids: &Ids,
 ) -> Result<(), Error> {
-    let mut overlay = Overlay::new(cache.clone());
+    let mut overlay = Overlay::new(cache.clone(), None);
     for event in events {
         loop {
             let savepoint = overlay.savepoint();

@@ -1,7 +1,8 @@
 //! Group commit: the one task that changes a service's data.
 //!
 //! It takes what has queued, runs the decisions one after another over an in-memory overlay, commits once, and only then
-//! answers everybody, refusals included. While a commit is on its way, the next batch gathers.
+//! answers everybody, refusals included. While a commit is on its way, the next group is decided on top of it; should
+//! the commit fail, that group is decided anew.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,11 +22,15 @@ use crate::unit::Unit;
 mod group;
 mod job;
 
+use group::{Flying, Groups, Open};
 pub(crate) use job::panic_message;
 use job::{Call, Job};
 
 /// Commands decided and committed together.
 pub const BATCH_COMMANDS_MAX: usize = 512;
+/// Commands of reactions, timers and effects gather for so long since the last group began, unless a client's comes: a
+/// commit costs the same for one as for many, and a busy saga would else pay it for each event.
+pub const BACKGROUND_PACE: Duration = Duration::from_millis(5);
 /// Commands of clients that wait; one more is refused as overloaded.
 pub const QUEUE_CLIENT_MAX: usize = 4096;
 /// Commands of reactions, timers and effects that wait; one more waits outside.
@@ -167,32 +172,100 @@ pub(crate) struct Task {
 
 impl Task {
     /// Runs until `stop`; then what was already queued is still carried out.
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let mut group = group::Group::new(&self.setup);
-        let mut stopping = false;
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let Self {
+            setup,
+            client_jobs,
+            background_jobs,
+        } = self;
+        let mut queues = [Queue::new(background_jobs), Queue::new(client_jobs)];
+        let mut groups = Groups::new(&setup);
+        let mut flying: Option<Flying> = None;
+        let mut open: Option<Open> = None;
+        // Whether a client waits for the open group.
+        let mut hasty = false;
+        let mut paced = Duration::ZERO;
         loop {
-            let mut jobs = Vec::new();
-            if !stopping {
-                let first = tokio::select! {
-                    biased;
-                    () = stop.cancelled() => None,
-                    job = self.background_jobs.recv() => job,
-                    job = self.client_jobs.recv() => job,
-                };
-                if first.is_none() {
-                    stopping = true;
-                    self.background_jobs.close();
-                    self.client_jobs.close();
+            let [background, client] = &mut queues;
+            let room = BATCH_COMMANDS_MAX - open.as_ref().map_or(0, Open::len);
+            // How long the open group still waits for others, if none is on its way to the store.
+            let due = match (&flying, &open) {
+                (None, Some(_)) if hasty || room == 0 || background.is_over => Some(Duration::ZERO),
+                (None, Some(_)) => Some(paced.saturating_sub(setup.clock.monotonic())),
+                (None, None) if background.is_over && client.is_over => return,
+                _ => None,
+            };
+            if let Some(group) = open.take_if(|_| due == Some(Duration::ZERO)) {
+                flying = Some(groups.begin(group));
+                hasty = false;
+                paced = setup.clock.monotonic() + BACKGROUND_PACE;
+                continue;
+            }
+            let first = tokio::select! {
+                biased;
+                outcome = async { flying.as_mut().expect("it is there").landed().await }, if flying.is_some() => {
+                    let flown = flying.take().expect("it is there");
+                    if let Err(crashed) = groups.land(flown, outcome) {
+                        // What was decided on top of it was decided on what is not so.
+                        let on_top = open.take().map(Open::into_jobs);
+                        groups.recover(crashed, on_top.unwrap_or_default()).await;
+                        hasty = false;
+                    }
+                    continue;
                 }
-                jobs.extend(first);
+                () = stop.cancelled(), if !background.is_closed => {
+                    background.close();
+                    client.close();
+                    continue;
+                }
+                job = background.next(), if room > 0 && !background.is_over => job,
+                job = client.next(), if room > 0 && !client.is_over => {
+                    hasty |= job.is_some();
+                    job
+                }
+                () = setup.clock.sleep(due.unwrap_or_default()), if due.is_some() => continue,
+            };
+            let mut jobs: Vec<_> = first.into_iter().collect();
+            jobs.extend(std::iter::from_fn(|| background.jobs.try_recv().ok()).take(room - jobs.len()));
+            let before = jobs.len();
+            jobs.extend(std::iter::from_fn(|| client.jobs.try_recv().ok()).take(room - jobs.len()));
+            hasty |= jobs.len() > before;
+            if jobs.is_empty() {
+                continue;
             }
-            for queue in [&mut self.background_jobs, &mut self.client_jobs] {
-                jobs.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(BATCH_COMMANDS_MAX - jobs.len()));
-            }
-            if stopping && jobs.is_empty() {
-                return;
-            }
-            group.process(jobs).await;
+            let group = open.get_or_insert_with(|| groups.open(flying.as_ref()));
+            groups.decide(group, jobs).await;
         }
+    }
+}
+
+/// Commands that wait.
+struct Queue {
+    jobs: mpsc::Receiver<Box<dyn Job>>,
+    /// Takes no more.
+    is_closed: bool,
+    /// Has no more, and takes none.
+    is_over: bool,
+}
+
+impl Queue {
+    fn new(jobs: mpsc::Receiver<Box<dyn Job>>) -> Self {
+        Self {
+            jobs,
+            is_closed: false,
+            is_over: false,
+        }
+    }
+
+    fn close(&mut self) {
+        self.jobs.close();
+        self.is_closed = true;
+    }
+
+    /// Waits for one.
+    async fn next(&mut self) -> Option<Box<dyn Job>> {
+        let job = self.jobs.recv().await;
+        self.is_over = job.is_none();
+        job
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use contracts::{DecodeError, EventData, EventKind, Service};
 use jiff::Timestamp;
@@ -15,7 +16,7 @@ use kernel::event::{Position, StreamId};
 use kernel::memory::MemoryStore;
 use kernel::store::Store;
 use kernel::unit::Views;
-use kernel::writer::{self, Priority, QUEUE_CLIENT_MAX};
+use kernel::writer::{self, BACKGROUND_PACE, BATCH_COMMANDS_MAX, Priority, QUEUE_CLIENT_MAX};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use testkit::faults::{Fault, FaultyStore};
@@ -245,10 +246,12 @@ async fn a_full_queue_refuses_clients_and_lets_the_background_wait() {
     rig.store.close();
     let mut waiting = vec![tokio::spawn(count(rig.engine.clone(), "first", "x".into(), None))];
     idle().await;
-    for _ in 0..QUEUE_CLIENT_MAX {
-        waiting.push(tokio::spawn(count(rig.engine.clone(), "a", "x".into(), None)));
+    // One group is decided while the first is being committed; behind it the queue fills.
+    for commands in [BATCH_COMMANDS_MAX, QUEUE_CLIENT_MAX] {
+        let more = (0..commands).map(|_| tokio::spawn(count(rig.engine.clone(), "a", "x".into(), None)));
+        waiting.extend(more);
+        idle().await;
     }
-    idle().await;
     let refused = rig.count("a", "x").await;
     assert!(
         matches!(refused, Err(Error::Write(writer::Error::Overloaded))),
@@ -275,6 +278,11 @@ async fn the_background_goes_before_clients() {
     rig.store.close();
     let blocker = tokio::spawn(count(rig.engine.clone(), "first", "x".into(), None));
     idle().await;
+    // What is decided while that is being committed; the others wait.
+    let decided: Vec<_> = (0..BATCH_COMMANDS_MAX)
+        .map(|_| tokio::spawn(count(rig.engine.clone(), "decided", "x".into(), None)))
+        .collect();
+    idle().await;
     let client = tokio::spawn(count(rig.engine.clone(), "client", "x".into(), None));
     idle().await;
     let engine = rig.engine.clone();
@@ -291,8 +299,91 @@ async fn the_background_goes_before_clients() {
     blocker.await.unwrap().unwrap();
     client.await.unwrap().unwrap();
     saga.await.unwrap().unwrap();
+    futures::future::join_all(decided).await;
     let streams: Vec<String> = rig.journal().await.into_iter().map(|(stream, _)| stream).collect();
-    assert_eq!(streams, ["first", "saga", "client"]);
+    assert_eq!(streams[streams.len() - 2..], ["saga", "client"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_is_decided_while_the_one_before_is_committed_and_answered_after_it() {
+    let rig = rig().await;
+    rig.store.close();
+    let first = tokio::spawn(count(rig.engine.clone(), "a", "x".into(), None));
+    idle().await;
+    let (told, decided) = tokio::sync::watch::channel(0);
+    let engine = rig.engine.clone();
+    let second = tokio::spawn(async move {
+        let write = engine
+            .writer()
+            .execute(Priority::Client, Context::system("test"), move |unit| {
+                unit.decide::<Counter>("a", "x".into())?;
+                let count = unit.get::<Counter>("a").map_or(0, |counter| counter.count);
+                told.send_replace(count);
+                Ok::<_, Error>(count)
+            });
+        write.await
+    });
+    idle().await;
+    assert_eq!(*decided.borrow(), 2, "it was not decided on top of the first");
+    assert!(!first.is_finished() && !second.is_finished());
+    assert_eq!(rig.value("a").await, 0, "what is not committed was shown");
+    rig.store.open();
+    assert_eq!((first.await.unwrap().unwrap(), second.await.unwrap().unwrap()), (1, 2));
+    assert_eq!(rig.journal().await, [("a".to_owned(), 1), ("a".to_owned(), 2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_decided_on_top_of_a_commit_that_failed_is_decided_again() {
+    let rig = rig().await;
+    rig.store.close();
+    let first = tokio::spawn(count(rig.engine.clone(), "a", "x".into(), None));
+    idle().await;
+    let second = tokio::spawn(count(rig.engine.clone(), "a", "x".into(), None));
+    idle().await;
+    rig.store.fail_next([Fault::Unavailable]);
+    rig.store.open();
+    let first = first.await.unwrap();
+    assert!(
+        matches!(first, Err(Error::Write(writer::Error::Unavailable(_)))),
+        "{first:?}"
+    );
+    assert_eq!(second.await.unwrap().unwrap(), 1);
+    assert_eq!(rig.value("a").await, 1);
+    assert_eq!(rig.journal().await, [("a".to_owned(), 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_background_gathers_and_a_client_does_not_wait_for_it() {
+    let rig = rig().await;
+    let background = |id: &'static str| {
+        let engine = rig.engine.clone();
+        tokio::spawn(async move {
+            let write = engine
+                .writer()
+                .execute(Priority::Background, Context::system("test"), move |unit| {
+                    unit.decide::<Counter>(id, "x".into()).map(|_| ())
+                });
+            write.await
+        })
+    };
+    let began = tokio::time::Instant::now();
+    background("alone").await.unwrap().unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO, "an idle writer waits for nothing");
+    let before = rig.store.commits().len();
+    let second = background("second");
+    idle().await;
+    let third = background("third");
+    second.await.unwrap().unwrap();
+    third.await.unwrap().unwrap();
+    assert_eq!(began.elapsed(), BACKGROUND_PACE);
+    assert_eq!(rig.store.commits().len(), before + 1, "they share a commit");
+
+    let fourth = background("fourth");
+    idle().await;
+    let asked = tokio::time::Instant::now();
+    rig.count("client", "x").await.unwrap();
+    fourth.await.unwrap().unwrap();
+    assert_eq!(asked.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
@@ -519,6 +610,42 @@ async fn a_decision_runs_again_after_what_it_asked_for_was_read() {
         });
     assert!(seen.await.unwrap());
     assert_eq!(runs.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_beyond_all_ids_is_known_to_be_absent_without_a_read() {
+    let rig = rig().await;
+    rig.count("m", "x").await.unwrap();
+    let runs = async |id: &'static str| {
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&runs);
+        let decided = rig
+            .engine
+            .writer()
+            .execute(Priority::Client, Context::system("test"), move |unit| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                unit.decide::<Counter>(id, "x".into()).map(|_| ())
+            });
+        decided.await.unwrap();
+        runs.load(Ordering::Relaxed)
+    };
+    assert_eq!(runs("n").await, 1, "it is new, and its id is the highest");
+    assert_eq!(runs("a").await, 2, "it may be there");
+    assert_eq!(runs("n").await, 1, "it is in memory");
+    // Somebody who was not told that a commit happened does not take what it made for absent.
+    rig.store
+        .fail_next([Fault::UnknownAfter].into_iter().chain([Fault::Unavailable; 40]));
+    let unknown = rig.count("z", "x").await;
+    assert!(
+        matches!(unknown, Err(Error::Write(writer::Error::Unavailable(_)))),
+        "{unknown:?}"
+    );
+    let counted = loop {
+        if let Ok(counted) = rig.count("z", "x").await {
+            break counted;
+        }
+    };
+    assert_eq!(counted, 2);
 }
 
 #[tokio::test(start_paused = true)]

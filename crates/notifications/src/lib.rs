@@ -17,7 +17,7 @@ use kernel::erasure::{self, Erasure, Purge};
 use kernel::http::{Kit, Paging};
 use kernel::reaction::Consumers;
 use kernel::store::{Query, StoreError};
-use kernel::{reader, writer};
+use kernel::writer;
 use serde::{Deserialize, Serialize};
 
 mod channel;
@@ -211,7 +211,9 @@ impl Notifications {
         };
         query.descending = true;
         let found = self.engine.reader().find(&paging.apply(query)?).await?;
-        Ok(paging.page(found, |found| reader::document(&found).map(|it| self.shown(&it)))?)
+        Ok(paging.page(found, |found| {
+            self.engine.reader().document(&found).map(|it| self.shown(&it))
+        })?)
     }
 
     /// The messages about an order, the latest first.

@@ -10,7 +10,7 @@ use kernel::auth::User;
 use kernel::document::{Document, Value};
 use kernel::event::{Epoch, Position, Recorded, StreamId};
 use kernel::http::{Paging, page};
-use kernel::reader::{self, Reader};
+use kernel::reader::Reader;
 use kernel::store::{Query, StoreError};
 use uuid::Uuid;
 
@@ -82,7 +82,7 @@ pub(crate) async fn list(
     query.range = ids_between(filter.created_after, filter.created_before);
     query.descending = true;
     let found = reader.find(&paging.apply(query)?).await?;
-    let Page { data, next_cursor } = paging.page(found, |found| reader::document::<Order>(&found))?;
+    let Page { data, next_cursor } = paging.page(found, |found| reader.document::<Order>(&found))?;
     // An id tells the millisecond; within the first and the last one the order itself knows better.
     let wanted = |order: &Arc<Order>| {
         filter.created_after.is_none_or(|after| order.created_at > after)

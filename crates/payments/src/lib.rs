@@ -19,7 +19,7 @@ use kernel::http::{Kit, Paging};
 use kernel::reaction::Consumers;
 use kernel::store::Query;
 use kernel::writer::{self, Priority};
-use kernel::{erasure, freshness, reader};
+use kernel::{erasure, freshness};
 
 mod cashier;
 mod effects;
@@ -198,7 +198,10 @@ impl Payments {
         query.descending = true;
         let found = self.engine.reader().find(&paging.apply(query)?).await?;
         Ok(paging.page(found, |found| {
-            reader::document::<Payment>(&found).map(|payment| payment.shown(None))
+            self.engine
+                .reader()
+                .document::<Payment>(&found)
+                .map(|payment| payment.shown(None))
         })?)
     }
 }

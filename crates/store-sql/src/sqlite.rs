@@ -3,6 +3,7 @@
 mod checkpoint;
 mod failure;
 mod journal;
+mod latest;
 mod open;
 mod prepared;
 mod readers;
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::sqlite::checkpoint::Passes;
+use crate::sqlite::latest::Latest;
 pub use crate::sqlite::open::OpenError;
 use crate::sqlite::readers::Readers;
 use crate::sqlite::writer::Job;
@@ -41,6 +43,9 @@ pub struct SqliteOptions {
     pub now: Timestamp,
     /// How many reads run at once, each on a connection of its own.
     pub readers: usize,
+    /// Whether nobody else has the file open: what was committed here is then all there is, and the journal's latest
+    /// events are read from memory.
+    pub alone: bool,
     /// Collections to empty, because the caller is about to fill them again from the journal or by a consumer. They get
     /// the columns and indexes declared now. The store remembers them, and opens only for a caller that names them
     /// again, until [`SqliteStore::finish_rebuild`]: a rebuild cut short is never mistaken for the whole.
@@ -48,7 +53,7 @@ pub struct SqliteOptions {
 }
 
 impl SqliteOptions {
-    /// The usual: four readers, nothing to rebuild.
+    /// The usual: four readers, perhaps not alone, nothing to rebuild.
     pub fn new(path: impl Into<PathBuf>, schema: Schema, new_epoch: Uuid, now: Timestamp) -> Self {
         Self {
             path: path.into(),
@@ -56,6 +61,7 @@ impl SqliteOptions {
             new_epoch,
             now,
             readers: 4,
+            alone: false,
             rebuild: Vec::new(),
         }
     }
@@ -69,6 +75,8 @@ impl SqliteOptions {
 pub struct SqliteStore {
     schema: Schema,
     readers: Arc<Readers>,
+    /// Unless others write here too.
+    latest: Option<Arc<Latest>>,
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -83,15 +91,20 @@ impl SqliteStore {
         let passes = Passes::start(open::checkpointer(&options.path)?).map_err(OpenError::Thread)?;
         let (jobs, queue) = mpsc::channel(COMMITS_QUEUED_MAX);
         let (ready, started) = std::sync::mpsc::channel();
+        // Linux shows fifteen characters of it, so whose it is comes first.
+        let name = options.path.file_stem().unwrap_or_default().to_string_lossy();
         let schema = options.schema.clone();
+        let latest = Arc::new(Latest::default());
+        let filled = Arc::clone(&latest);
         let writer = std::thread::Builder::new()
-            .name("sqlite-writer".into())
-            .spawn(move || writer::run(connection, &schema, passes, queue, &ready))
+            .name(format!("{name}-writer"))
+            .spawn(move || writer::run(connection, &schema, &filled, passes, queue, &ready))
             .map_err(OpenError::Thread)?;
         started.recv().expect("the thread answers first of all")?;
         Ok(Self {
             schema: options.schema,
             readers: Arc::new(Readers::new(readers)),
+            latest: options.alone.then_some(latest),
             jobs: Some(jobs),
             writer: Some(writer),
         })
@@ -180,6 +193,10 @@ impl Store for SqliteStore {
     }
 
     async fn tail(&self, after: Position, limit: usize) -> Result<Tail, StoreError> {
+        let remembered = self.latest.as_ref().and_then(|latest| latest.tail(after, limit));
+        if let Some(tail) = remembered {
+            return Ok(tail);
+        }
         self.readers
             .read(move |connection| journal::tail(connection, after, limit))
             .await

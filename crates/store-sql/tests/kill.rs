@@ -30,7 +30,8 @@ const EVENTS: u64 = 40;
 
 fn open(directory: &Path) -> Arc<dyn Store> {
     let path = directory.join("store.db");
-    let options = SqliteOptions::new(path, schema(), Uuid::from_u128(1), Timestamp::UNIX_EPOCH);
+    let mut options = SqliteOptions::new(path, schema(), Uuid::from_u128(1), Timestamp::UNIX_EPOCH);
+    options.alone = true;
     Arc::new(SqliteStore::open(options).expect("the store opens"))
 }
 

@@ -86,7 +86,9 @@ pub const SERVICES: [Described; 7] = [
 pub fn open_store(data: &DataDirectory, described: &Described, ids: &Ids, clock: &dyn Clock) -> Result<SqliteStore> {
     let path = data.store(described.service);
     let now = clock.now();
-    let options = SqliteOptions::new(&path, schema(described.collections), ids.uuid(now), now);
+    let mut options = SqliteOptions::new(&path, schema(described.collections), ids.uuid(now), now);
+    // Whoever has the data directory has locked it.
+    options.alone = true;
     SqliteStore::open(options).with_context(|| format!("cannot open {}", path.display()))
 }
 

@@ -1,6 +1,6 @@
 //! What happens to a batch of messages inside one commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -88,11 +88,8 @@ impl Delivered {
     pub(crate) fn handle(&self, unit: &mut Unit<'_>) -> Report {
         let mut report = Report::default();
         let mut checkpoints: BTreeMap<Lane, Checkpoint> = BTreeMap::new();
-        unit.load::<Checkpoint>(
-            self.messages
-                .iter()
-                .map(|message| checkpoint_id(&self.group, message.event.lane)),
-        );
+        let lanes: BTreeSet<Lane> = self.messages.iter().map(|message| message.event.lane).collect();
+        unit.load::<Checkpoint>(lanes.iter().map(|&lane| checkpoint_id(&self.group, lane)));
         for message in self.messages.iter() {
             let (lane, position) = (message.event.lane, message.event.position);
             if report

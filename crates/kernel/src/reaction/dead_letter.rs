@@ -200,7 +200,7 @@ impl DeadLetters {
         let found = self.engine.reader().find(&paging.apply(query)?).await?;
         let mut firsts = Vec::with_capacity(found.len());
         for found in &found {
-            let letter = crate::reader::document::<DeadLetter>(found)?;
+            let letter = self.engine.reader().document::<DeadLetter>(found)?;
             let first = letters_behind(&self.engine, &letter, 1)
                 .await?
                 .first()

@@ -1,33 +1,85 @@
 //! One group of commands: decide, commit, settle.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::task::JoinHandle;
 
+use crate::clock::Clock;
+use crate::document::Collection;
 use crate::event::Position;
-use crate::overlay::{Fault, Overlay};
-use crate::store::{Batch, CommitError, Committed, Conflict};
+use crate::overlay::{Beneath, Fault, Overlay};
+use crate::store::{Batch, CommitError, Committed, Conflict, Query, Store};
 use crate::unit::Turn;
 use crate::writer::job::{Job, Verdict};
 use crate::writer::{CONFLICTS_MAX, Error, LOAD_ROUNDS_MAX, Setup, UNKNOWN_OUTCOME_MAX};
 
 /// The state that lasts from one group to the next.
-pub(crate) struct Group<'a> {
+pub(crate) struct Groups<'a> {
     setup: &'a Setup,
     /// No event is earlier than the one before it, whatever the clock does.
     not_before: Timestamp,
 }
 
-/// What became of a group that could not be committed.
-enum Failed {
-    /// Nothing can be done for any of them now.
-    All(Error),
-    /// One of them holds content that the database refuses.
-    Content(Error),
+/// A group that still takes commands: what they decided is in its overlay.
+pub(crate) struct Open {
+    turn: Turn,
+    overlay: Overlay,
+    jobs: Vec<Box<dyn Job>>,
+    /// Why a job cannot be carried out, in the order of the jobs.
+    faults: Vec<Option<Error>>,
 }
 
-impl<'a> Group<'a> {
+/// A group whose commit is on its way.
+pub(crate) struct Flying {
+    overlay: Overlay,
+    /// What it writes, for the group that is decided meanwhile.
+    pub(crate) beneath: Arc<Beneath>,
+    jobs: Vec<Box<dyn Job>>,
+    faults: Vec<Option<Error>>,
+    appends: bool,
+    /// `None` if there is nothing to commit.
+    commit: Option<JoinHandle<Result<Committed, CommitError>>>,
+}
+
+/// A group that was not committed: its commands, undecided, and why.
+pub(crate) struct Crashed {
+    jobs: Vec<Box<dyn Job>>,
+    error: CommitError,
+}
+
+/// Commands to carry out apart from all others, and the conflicts that they have met.
+struct Again {
+    jobs: Vec<Box<dyn Job>>,
+    conflicts: usize,
+}
+
+impl Open {
+    pub(crate) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    pub(crate) fn into_jobs(self) -> Vec<Box<dyn Job>> {
+        self.jobs
+    }
+}
+
+impl Flying {
+    /// Waits for its commit. Safe to drop while waiting.
+    pub(crate) async fn landed(&mut self) -> Result<Option<Committed>, CommitError> {
+        match &mut self.commit {
+            None => Ok(None),
+            Some(commit) => match commit.await {
+                Ok(outcome) => outcome.map(Some),
+                Err(error) => Err(CommitError::Unknown(error.to_string())),
+            },
+        }
+    }
+}
+
+impl<'a> Groups<'a> {
     pub(crate) fn new(setup: &'a Setup) -> Self {
         Self {
             setup,
@@ -35,57 +87,215 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Carries out all the jobs. If the database refuses some content, the group is halved until the culprit is alone.
-    pub(crate) async fn process(&mut self, jobs: Vec<Box<dyn Job>>) {
-        let mut groups = vec![jobs];
-        while let Some(mut jobs) = groups.pop() {
-            match self.carry_out(&mut jobs).await {
-                Ok(faults) => {
-                    for (job, fault) in jobs.into_iter().zip(faults) {
-                        job.settle(fault.map_or(Ok(()), Err));
-                    }
+    /// A new group, on top of the one that is on its way.
+    pub(crate) fn open(&self, flying: Option<&Flying>) -> Open {
+        Open {
+            turn: Turn {
+                now: self.setup.clock.now().max(self.not_before),
+                ids: Arc::clone(&self.setup.ids),
+                lanes: self.setup.lanes,
+            },
+            overlay: Overlay::new(
+                self.setup.cache.clone(),
+                flying.map(|flying| Arc::clone(&flying.beneath)),
+            ),
+            jobs: Vec::new(),
+            faults: Vec::new(),
+        }
+    }
+
+    /// Runs decisions over the group's overlay. Those that ask for a document which is not in memory are run again after
+    /// it was read, together with the others that wait.
+    pub(crate) async fn decide(&self, open: &mut Open, jobs: Vec<Box<dyn Job>>) {
+        let Open {
+            turn,
+            overlay,
+            jobs: all,
+            faults,
+        } = open;
+        let mut waiting: Vec<usize> = (all.len()..all.len() + jobs.len()).collect();
+        all.extend(jobs);
+        faults.resize_with(all.len(), || None);
+        for _ in 0..LOAD_ROUNDS_MAX {
+            waiting.retain(|&index| match decide_one(&mut all[index], overlay, turn) {
+                Decided::Yes => false,
+                Decided::Fault(error) => {
+                    faults[index] = Some(error);
+                    false
                 }
-                Err(Failed::Content(_)) if jobs.len() > 1 => {
-                    let second = jobs.split_off(jobs.len() / 2);
-                    groups.push(second);
-                    groups.push(jobs);
+                Decided::Waits => true,
+            });
+            if waiting.is_empty() {
+                return;
+            }
+            if let Err(error) = self.load(overlay).await {
+                for index in waiting {
+                    faults[index] = Some(error.clone());
                 }
-                Err(Failed::All(error) | Failed::Content(error)) => {
-                    for job in jobs {
-                        job.settle(Err(error.clone()));
-                    }
+                return;
+            }
+        }
+        for index in waiting {
+            faults[index] = Some(Error::Corrupt(
+                format!("a decision asked for documents {LOAD_ROUNDS_MAX} times").into(),
+            ));
+        }
+    }
+
+    async fn load(&self, overlay: &mut Overlay) -> Result<(), Error> {
+        if !self.setup.shared {
+            self.learn_highest(std::mem::take(&mut overlay.unknown)).await?;
+        }
+        let mut keys = std::mem::take(&mut overlay.missing);
+        keys.sort_unstable();
+        keys.dedup();
+        let stored = self.setup.store.get(&keys).await?;
+        for (key, stored) in keys.into_iter().zip(stored) {
+            overlay.fill(key, stored);
+        }
+        Ok(())
+    }
+
+    /// Asks for the highest ids of collections. What is on its way to the store is in no cache yet, and raises them when
+    /// it has landed.
+    async fn learn_highest(&self, mut collections: Vec<&'static Collection>) -> Result<(), Error> {
+        collections.sort_unstable_by_key(|collection| collection.name);
+        collections.dedup_by_key(|collection| collection.name);
+        for collection in collections {
+            let mut highest = Query::all(collection, 1);
+            highest.descending = true;
+            let found = self.setup.store.query(&highest).await?;
+            let id = found.into_iter().next().map(|found| found.id);
+            self.setup.cache.learn_highest(collection.name, id);
+        }
+        Ok(())
+    }
+
+    /// Sends a group to the store.
+    pub(crate) fn begin(&mut self, open: Open) -> Flying {
+        let Open {
+            turn,
+            mut overlay,
+            jobs,
+            faults,
+        } = open;
+        self.not_before = turn.now;
+        let appends = !overlay.events.is_empty();
+        let commit = if !self.setup.shared && overlay.is_unchanged() {
+            None
+        } else {
+            let batch = self.batch(&mut overlay, &turn);
+            let (store, clock) = (Arc::clone(&self.setup.store), Arc::clone(&self.setup.clock));
+            Some(tokio::spawn(async move {
+                settle_outcome(store.as_ref(), clock.as_ref(), Arc::new(batch?)).await
+            }))
+        };
+        Flying {
+            beneath: Arc::new(overlay.written()),
+            overlay,
+            jobs,
+            faults,
+            appends,
+            commit,
+        }
+    }
+
+    fn batch(&self, overlay: &mut Overlay, turn: &Turn) -> Result<Batch, CommitError> {
+        let writes = overlay
+            .writes()
+            .map_err(|error| CommitError::Content(error.to_string()))?;
+        Ok(Batch {
+            id: self.setup.ids.uuid(turn.now),
+            writer: Arc::clone(&self.setup.name),
+            time: turn.now,
+            events: std::mem::take(&mut overlay.events),
+            puts: writes.puts,
+            deletes: writes.deletes,
+            // Nobody else writes to an exclusive store, and the writer's own cache is never stale.
+            reads: if self.setup.shared { writes.reads } else { Vec::new() },
+        })
+    }
+
+    /// Answers everybody in a group that was committed, or gives its commands back.
+    pub(crate) fn land(&self, flying: Flying, outcome: Result<Option<Committed>, CommitError>) -> Result<(), Crashed> {
+        let Flying {
+            mut overlay,
+            jobs,
+            faults,
+            appends,
+            ..
+        } = flying;
+        let committed = match outcome {
+            Ok(committed) => committed,
+            Err(error) => return Err(Crashed { jobs, error }),
+        };
+        let effects = std::mem::take(&mut overlay.effects);
+        overlay.publish();
+        if let Some(committed) = committed.filter(|_| appends) {
+            self.announce(committed.last);
+        }
+        for attempt in effects {
+            // A full queue costs nothing: the effect is in the store and is found there when its lease has ended.
+            let _ = self.setup.effects.try_send(attempt);
+        }
+        for (job, fault) in jobs.into_iter().zip(faults) {
+            job.settle(fault.map_or(Ok(()), Err));
+        }
+        Ok(())
+    }
+
+    /// Carries out, one group after another, what was in a group that was not committed, and what was decided on top of
+    /// it. If the database refuses some content, a group is halved until the culprit is alone.
+    pub(crate) async fn recover(&mut self, crashed: Crashed, on_top: Vec<Box<dyn Job>>) {
+        let mut waiting: VecDeque<Again> = self.again(crashed, 0).into();
+        if !on_top.is_empty() {
+            let conflicts = 0;
+            waiting.push_back(Again {
+                jobs: on_top,
+                conflicts,
+            });
+        }
+        while let Some(Again { jobs, conflicts }) = waiting.pop_front() {
+            let mut open = self.open(None);
+            self.decide(&mut open, jobs).await;
+            let mut flying = self.begin(open);
+            let outcome = flying.landed().await;
+            if let Err(crashed) = self.land(flying, outcome) {
+                for again in self.again(crashed, conflicts).into_iter().rev() {
+                    waiting.push_front(again);
                 }
             }
         }
     }
 
-    /// Decides and commits, again after a conflict. Answers with each job's own fault.
-    async fn carry_out(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Vec<Option<Error>>, Failed> {
-        for _ in 0..CONFLICTS_MAX {
-            let turn = Turn {
-                now: self.setup.clock.now().max(self.not_before),
-                ids: Arc::clone(&self.setup.ids),
-                lanes: self.setup.lanes,
-            };
-            let (overlay, faults) = self.decide(jobs, &turn).await?;
-            match self.commit(overlay, &turn).await {
-                Ok(()) => {
-                    self.not_before = turn.now;
-                    return Ok(faults);
-                }
-                Err(CommitError::Conflict(conflicts)) => self.learn(conflicts),
-                Err(CommitError::Content(reason)) => return Err(Failed::Content(Error::Content(reason.into()))),
-                Err(CommitError::Unavailable(error)) => {
-                    return Err(Failed::All(Error::Unavailable(error.reason.into())));
-                }
-                Err(CommitError::Unknown(reason)) => {
-                    // What the cache holds may be older than the store now.
-                    self.setup.cache.clear();
-                    return Err(Failed::All(Error::Unavailable(reason.into())));
-                }
+    /// What is still worth trying of a group that was not committed; the others are answered.
+    fn again(&mut self, Crashed { mut jobs, error }: Crashed, conflicts: usize) -> Vec<Again> {
+        let error = match error {
+            CommitError::Conflict(found) if conflicts + 1 < CONFLICTS_MAX => {
+                self.learn(found);
+                let conflicts = conflicts + 1;
+                return vec![Again { jobs, conflicts }];
             }
+            CommitError::Content(_) if jobs.len() > 1 => {
+                let second = jobs.split_off(jobs.len() / 2);
+                return [jobs, second].map(|jobs| Again { jobs, conflicts: 0 }).into();
+            }
+            CommitError::Conflict(found) => {
+                self.learn(found);
+                Error::Contended
+            }
+            CommitError::Content(reason) => Error::Content(reason.into()),
+            CommitError::Unavailable(error) => Error::Unavailable(error.reason.into()),
+            CommitError::Unknown(reason) => {
+                // What the cache holds may be older than the store now.
+                self.setup.cache.clear();
+                Error::Unavailable(reason.into())
+            }
+        };
+        for job in jobs {
+            job.settle(Err(error.clone()));
         }
-        Err(Failed::All(Error::Contended))
+        Vec::new()
     }
 
     fn learn(&mut self, conflicts: Vec<Conflict>) {
@@ -99,106 +309,33 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Runs the decisions over one overlay. Those that ask for a document which is not in memory are run again after it
-    /// was read, together with the others that wait.
-    async fn decide(&self, jobs: &mut [Box<dyn Job>], turn: &Turn) -> Result<(Overlay, Vec<Option<Error>>), Failed> {
-        let mut overlay = Overlay::new(self.setup.cache.clone());
-        let mut faults: Vec<Option<Error>> = jobs.iter().map(|_| None).collect();
-        let mut waiting: Vec<usize> = (0..jobs.len()).collect();
-        for _ in 0..LOAD_ROUNDS_MAX {
-            waiting.retain(|&index| match decide_one(&mut jobs[index], &mut overlay, turn) {
-                Decided::Yes => false,
-                Decided::Fault(error) => {
-                    faults[index] = Some(error);
-                    false
-                }
-                Decided::Waits => true,
-            });
-            if waiting.is_empty() {
-                return Ok((overlay, faults));
-            }
-            self.load(&mut overlay).await?;
-        }
-        for index in waiting {
-            faults[index] = Some(Error::Corrupt(
-                format!("a decision asked for documents {LOAD_ROUNDS_MAX} times").into(),
-            ));
-        }
-        Ok((overlay, faults))
-    }
-
-    async fn load(&self, overlay: &mut Overlay) -> Result<(), Failed> {
-        let mut keys = std::mem::take(&mut overlay.missing);
-        keys.sort_unstable();
-        keys.dedup();
-        let stored = self.setup.store.get(&keys).await;
-        let stored = stored.map_err(|error| Failed::All(Error::Unavailable(error.reason.into())))?;
-        for (key, stored) in keys.into_iter().zip(stored) {
-            overlay.fill(key, stored);
-        }
-        Ok(())
-    }
-
-    async fn commit(&self, mut overlay: Overlay, turn: &Turn) -> Result<(), CommitError> {
-        if !self.setup.shared && overlay.is_unchanged() {
-            overlay.publish();
-            return Ok(());
-        }
-        let writes = overlay
-            .writes()
-            .map_err(|error| CommitError::Content(error.to_string()))?;
-        let events = std::mem::take(&mut overlay.events);
-        let appended = !events.is_empty();
-        let batch = Arc::new(Batch {
-            id: self.setup.ids.uuid(turn.now),
-            writer: Arc::clone(&self.setup.name),
-            time: turn.now,
-            events,
-            puts: writes.puts,
-            deletes: writes.deletes,
-            // Nobody else writes to an exclusive store, and the writer's own cache is never stale.
-            reads: if self.setup.shared { writes.reads } else { Vec::new() },
-        });
-        let committed = self.settle_outcome(batch).await?;
-        let effects = std::mem::take(&mut overlay.effects);
-        overlay.publish();
-        if appended {
-            self.announce(committed.last);
-        }
-        for attempt in effects {
-            // A full queue costs nothing: the effect is in the store and is found there when its lease has ended.
-            let _ = self.setup.effects.try_send(attempt);
-        }
-        Ok(())
-    }
-
-    /// Commits; if the outcome stays unknown, commits the same batch again until it is known.
-    async fn settle_outcome(&self, batch: Arc<Batch>) -> Result<Committed, CommitError> {
-        let give_up = self.setup.clock.monotonic() + UNKNOWN_OUTCOME_MAX;
-        let mut pause = Duration::from_millis(50);
-        let mut uncertain = false;
-        loop {
-            match self.setup.store.commit(Arc::clone(&batch)).await {
-                Err(CommitError::Unknown(reason)) if self.setup.clock.monotonic() < give_up => {
-                    tracing::warn!(reason, "the outcome of a commit is unknown; asking again");
-                    uncertain = true;
-                }
-                // "Not available" says that this try was not committed; the one before may have been.
-                Err(CommitError::Unavailable(_)) if uncertain && self.setup.clock.monotonic() < give_up => {}
-                Err(CommitError::Unavailable(error)) if uncertain => return Err(CommitError::Unknown(error.reason)),
-                settled => return settled,
-            }
-            self.setup.clock.sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(2));
-        }
-    }
-
     fn announce(&self, last: Position) {
         self.setup.head.send_if_modified(|head| {
             let news = *head < last;
             *head = last.max(*head);
             news
         });
+    }
+}
+
+/// Commits; if the outcome stays unknown, commits the same batch again until it is known.
+async fn settle_outcome(store: &dyn Store, clock: &dyn Clock, batch: Arc<Batch>) -> Result<Committed, CommitError> {
+    let give_up = clock.monotonic() + UNKNOWN_OUTCOME_MAX;
+    let mut pause = Duration::from_millis(50);
+    let mut uncertain = false;
+    loop {
+        match store.commit(Arc::clone(&batch)).await {
+            Err(CommitError::Unknown(reason)) if clock.monotonic() < give_up => {
+                tracing::warn!(reason, "the outcome of a commit is unknown; asking again");
+                uncertain = true;
+            }
+            // "Not available" says that this try was not committed; the one before may have been.
+            Err(CommitError::Unavailable(_)) if uncertain && clock.monotonic() < give_up => {}
+            Err(CommitError::Unavailable(error)) if uncertain => return Err(CommitError::Unknown(error.reason)),
+            settled => return settled,
+        }
+        clock.sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
     }
 }
 

@@ -19,7 +19,7 @@ const APPLICATION_ID: i32 = 0x5457_4E44;
 const BUSY_MS: u64 = 5_000;
 
 /// Memory for pages of each writing connection. Reading ones share the operating system's copy of the file.
-const WRITER_CACHE_KIB: i64 = 8 * 1024;
+const WRITER_CACHE_KIB: i64 = 4 * 1024;
 
 /// Shapes of queries whose statements a reading connection keeps.
 const READER_STATEMENTS_MAX: usize = 256;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use kernel::event::{Meta, NewEvent, Position};
+use kernel::event::{Meta, NewEvent, Position, Recorded};
 use kernel::store::{Batch, CommitError, Committed, Conflict, Delete, Expect, Head, Put, Schema, StoreError};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use tokio::sync::{mpsc, oneshot};
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::sqlite::checkpoint::{self, Checkpoints, Passes};
 use crate::sqlite::failure::{of_commit, of_statement, unavailable};
 use crate::sqlite::journal;
+use crate::sqlite::latest::Latest;
 use crate::sqlite::prepared::Prepared;
 
 /// Something for the writer to do, and where to answer. An answer that nobody waits for is dropped.
@@ -31,12 +32,15 @@ pub(super) enum Job {
 pub(super) fn run(
     connection: Connection,
     schema: &Schema,
+    latest: &Latest,
     passes: Passes,
     mut queue: mpsc::Receiver<Job>,
     ready: &std::sync::mpsc::Sender<Result<()>>,
 ) {
     let mut closing = Vec::new();
-    match Writer::new(&connection, schema).and_then(|writer| Ok((writer, Checkpoints::new(&connection, passes)?))) {
+    match Writer::new(&connection, schema, latest)
+        .and_then(|writer| Ok((writer, Checkpoints::new(&connection, passes)?)))
+    {
         Ok((mut writer, mut checkpoints)) => {
             let _ = ready.send(Ok(()));
             while let Some(job) = queue.blocking_recv() {
@@ -66,6 +70,10 @@ pub(super) fn run(
 pub(super) struct Writer<'c> {
     connection: &'c Connection,
     prepared: Prepared<'c>,
+    /// Told what was committed.
+    latest: &'c Latest,
+    /// The batch's events, as they are in the journal once it is committed.
+    appended: Vec<Recorded>,
     conflicts: Vec<Conflict>,
     /// Room for an event's id as text.
     event_id: String,
@@ -74,11 +82,13 @@ pub(super) struct Writer<'c> {
 }
 
 impl<'c> Writer<'c> {
-    pub(super) fn new(connection: &'c Connection, schema: &Schema) -> Result<Self> {
+    pub(super) fn new(connection: &'c Connection, schema: &Schema, latest: &'c Latest) -> Result<Self> {
         let prepared = Prepared::new(connection, schema)?;
         Ok(Self {
             connection,
             prepared,
+            latest,
+            appended: Vec::new(),
             conflicts: Vec::new(),
             event_id: String::new(),
             meta: String::new(),
@@ -88,9 +98,16 @@ impl<'c> Writer<'c> {
     pub(super) fn commit(&mut self, batch: &Batch) -> Result<Committed, CommitError> {
         self.prepared.begin.execute([]).map_err(|error| unavailable(&error))?;
         let outcome = match self.write(batch) {
-            Ok(Outcome::Written(committed)) => match self.prepared.commit.execute([]) {
-                Ok(_) => return Ok(committed),
-                Err(error) => Err(of_commit(&error)),
+            Ok(Outcome::Written(head)) => match self.prepared.commit.execute([]) {
+                Ok(_) => {
+                    let last = head.position;
+                    self.latest.extend(head, self.appended.drain(..));
+                    return Ok(Committed { last });
+                }
+                Err(error) => {
+                    self.latest.forget();
+                    Err(of_commit(&error))
+                }
             },
             Ok(Outcome::Already(committed)) => Ok(committed),
             Err(error) => Err(error),
@@ -121,10 +138,11 @@ impl<'c> Writer<'c> {
         }
 
         self.conflicts.clear();
+        self.appended.clear();
         self.write_parts(batch, batch_id, &mut head)
             .map_err(|error| of_statement(&error))?;
         if self.conflicts.is_empty() {
-            Ok(Outcome::Written(Committed { last: head.position }))
+            Ok(Outcome::Written(head))
         } else {
             Err(CommitError::Conflict(std::mem::take(&mut self.conflicts)))
         }
@@ -222,6 +240,7 @@ impl<'c> Writer<'c> {
             if rows == 0 {
                 self.conflict(Conflict::Stream(event.stream.clone()));
             }
+            self.appended.push(event.recorded(position, prev));
         }
         let lanes = serde_json::to_string(&head.lanes).expect("a list of numbers is JSON");
         self.prepared
@@ -244,7 +263,8 @@ impl<'c> Writer<'c> {
 }
 
 enum Outcome {
-    Written(Committed),
+    /// The journal ends there once it is committed.
+    Written(Head),
     /// The same batch was committed before.
     Already(Committed),
 }

@@ -1,12 +1,11 @@
-//! The load generator: connections in one thread of their own, each sending its next request when the last was
-//! answered, or at its time.
+//! The load generator: connections, each sending its next request when the last was answered, or at its time.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use axum::body::Bytes;
 use hdrhistogram::Histogram;
 use http_body_util::{BodyExt as _, Full};
@@ -93,21 +92,8 @@ struct Sum {
 }
 
 impl Load {
-    /// Runs it in a thread of its own.
+    /// Runs it to its end.
     pub async fn run(self) -> Result<Answered> {
-        let (done, answered) = tokio::sync::oneshot::channel();
-        std::thread::Builder::new().name("load".to_owned()).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let outcome = runtime
-                .map_err(anyhow::Error::from)
-                .and_then(|runtime| runtime.block_on(self.generate()));
-            // Nobody waits for it if the bench was interrupted.
-            let _ = done.send(outcome);
-        })?;
-        answered.await.map_err(|_| anyhow!("the load generator panicked"))?
-    }
-
-    async fn generate(self) -> Result<Answered> {
         let began = now();
         let counts_from = began + self.warm_up;
         let ends = counts_from + self.duration;
