@@ -520,6 +520,29 @@ async fn writers_that_share_a_store_never_decide_on_what_is_stale() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn writers_that_share_a_store_never_overwrite_what_the_other_wrote() {
+    let store = memory();
+    let (left, right) = (rig_on(Arc::clone(&store), true).await, rig_on(store, true).await);
+    // No event comes with it, whose place in its stream would tell.
+    let raise = async |rig: &Rig| {
+        let raised = rig
+            .engine
+            .writer()
+            .execute(Priority::Client, Context::system("test"), |unit| {
+                let mut counter = unit.get::<Counter>("a").as_deref().cloned().unwrap_or_default();
+                counter.count += 1;
+                unit.put("a", counter.clone());
+                Ok::<_, Error>(counter.count)
+            });
+        raised.await.unwrap()
+    };
+    for turn in 0..5 {
+        assert_eq!(raise(&left).await, turn * 2 + 1);
+        assert_eq!(raise(&right).await, turn * 2 + 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_repeated_key_gets_the_first_answer_and_no_second_effect() {
     let rig = rig().await;
     let repeats = (0..10).map(|_| count(rig.engine.clone(), "a", "x".into(), claim("body")));
