@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use contracts::{DeadLetterId, DecodeError, EventData, EventKind, Service};
 use kernel::aggregate::{Occurrence, Projected};
-use kernel::bus::{Bus, Message};
+use kernel::bus::{Bus, BusError, Group, Message, Subscription};
 use kernel::clock::{Ids, ManualClock};
 use kernel::context::{Claim, Context};
 use kernel::document::{Collection, Document, Kind};
@@ -341,6 +342,48 @@ async fn a_wiped_broker_is_seen_as_a_gap_and_healed_by_republishing() {
     assert_eq!(seen(&target, "s0").await, [1, 2], "and nothing behind it is taken");
     relay::republish(&source.engine, Position::START).await.unwrap();
     assert_all_seen_once(&target, 5).await;
+}
+
+/// A broker that takes its time.
+#[derive(Debug)]
+struct SlowBus(MemoryBus);
+
+const SLOW: Duration = Duration::from_secs(2);
+
+#[async_trait]
+impl Bus for SlowBus {
+    async fn declare(&self, groups: &[Group]) -> Result<(), BusError> {
+        self.0.declare(groups).await
+    }
+
+    async fn publish(&self, messages: Vec<Message>) -> Result<(), BusError> {
+        self.0.publish(messages).await?;
+        tokio::time::sleep(SLOW).await;
+        Ok(())
+    }
+
+    async fn subscribe(&self, group: &Group, from: Vec<Position>) -> Result<Box<dyn Subscription>, BusError> {
+        self.0.subscribe(group, from).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_under_way_leaves_the_cursor_to_who_has_all_published_again() {
+    let source = engine(Service::Catalog, store(1)).await;
+    let bus = MemoryBus::default();
+    let (slow, stop) = (Arc::new(SlowBus(bus.clone())), CancellationToken::new());
+    tokio::spawn(relay::run(source.clone(), slow, stop));
+    happen(&source, "s0", 1).await;
+    tokio::time::sleep(SLOW * 2).await;
+    happen(&source, "s0", 2).await;
+    tokio::time::sleep(SLOW / 2).await;
+    bus.wipe();
+    relay::republish(&source, Position::START).await.unwrap();
+    let target = engine(Service::Inventory, store(2)).await;
+    let bus: Arc<dyn Bus> = Arc::new(bus);
+    let _consumers = witness(&target, &bus, Witness::default());
+    until_seen(&target, "s0", 2).await;
+    assert_eq!(seen(&target, "s0").await, [1, 2]);
 }
 
 #[tokio::test(start_paused = true)]
