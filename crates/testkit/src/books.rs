@@ -253,7 +253,7 @@ pub fn assert_stock_adds_up(books: &impl Books, received: &BTreeMap<String, u64>
 }
 
 /// P6: Paid ⇔ the provider has captured the order's total, once, less what was refunded; whatever ended otherwise cost
-/// nothing.
+/// nothing, and what was never confirmed was not captured at all.
 pub fn assert_money_adds_up(books: &impl Books) {
     let kept = kept_by_order(books);
     let captured = books
@@ -264,6 +264,14 @@ pub fn assert_money_adds_up(books: &impl Books) {
     let field = |name: &'static str| captured.iter().map(move |data| data[name].as_str().unwrap().to_owned());
     for (order, times) in counted(field("order_id")) {
         assert_eq!(times, 1, "{order} was captured {times} times");
+    }
+    let confirmed = books
+        .journal("orders")
+        .into_iter()
+        .filter(|event| event.event_type == "order.confirmed");
+    let confirmed: BTreeSet<String> = confirmed.map(|event| event.stream).collect();
+    for order in field("order_id") {
+        assert!(confirmed.contains(&order), "{order} was captured and never confirmed");
     }
     let at_the_provider = books
         .ledger()
