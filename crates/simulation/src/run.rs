@@ -15,8 +15,9 @@ use crate::world::{PAYMENT_WINDOW, World};
 
 /// Once nothing goes wrong any more, everything settles within this time of the shop's own.
 const SETTLED_MAX: Duration = Duration::from_secs(4 * 60 * 60);
-/// How often it is looked whether it has.
+/// How often it is looked whether it has: at first, and in a run that does not seem to.
 const GLANCE: Duration = Duration::from_secs(5);
+const GLANCE_MAX: Duration = Duration::from_secs(120);
 
 /// How often each fault and each state was reached: silence is no coverage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -135,7 +136,7 @@ async fn play(world: &World, reached: &std::sync::Mutex<Reached>) {
 /// Waits until nothing is left to do but what waits for a person, and nothing more happens.
 async fn settle(world: &World) {
     let give_up = world.clock().monotonic() + SETTLED_MAX;
-    let mut before = None;
+    let (mut before, mut pause) = (None, GLANCE);
     loop {
         // Longer than an order waits for its payment, and a lane for its next try.
         let ledgers = Ledgers::read(world).await;
@@ -155,7 +156,8 @@ async fn settle(world: &World) {
             "not settled after {SETTLED_MAX:?}: {open:?} {left:#?}"
         );
         before = now;
-        world.clock().sleep(GLANCE).await;
+        world.clock().sleep(pause).await;
+        pause = (pause * 2).min(GLANCE_MAX);
     }
 }
 
