@@ -14,6 +14,7 @@ use crate::world::{Answer, Request, World};
 pub(crate) const PERSONAL: &str = "quagmire";
 const PASSWORD: &str = "correct horse battery staple";
 const ADMIN: &str = "admin@example.com";
+const STRANGER: &str = "stranger@example.com";
 /// What the products cost, in cents, and have in stock at first.
 const PRODUCTS: [(u64, u64); 4] = [(1250, 1000), (199, 30), (10_000, 6), (5, 3)];
 /// A pause before a request is repeated.
@@ -56,19 +57,25 @@ pub(crate) struct People {
     world: World,
     told: Arc<Mutex<Told>>,
     admin: Person,
+    /// Somebody with an account, and without an order.
+    stranger: Person,
     skus: Arc<[String]>,
 }
 
 impl People {
-    /// An admin, and a catalogue.
+    /// An admin, a stranger, and a catalogue.
     pub(crate) async fn arrive(world: &World) -> Self {
         let told = Arc::default();
         world.make_admin(ADMIN, PASSWORD).await;
         let admin = Person::new(world, &told, ADMIN.to_owned(), String::new());
+        let stranger = Person::new(world, &told, STRANGER.to_owned(), String::new());
+        let body = json!({"email": STRANGER, "password": PASSWORD, "name": "A stranger"});
+        stranger.insist_as("POST", "/api/users", Some(body), None, false).await;
         let people = Self {
             world: world.clone(),
             told,
             admin,
+            stranger,
             skus: (0..PRODUCTS.len()).map(|number| format!("SKU-{number}")).collect(),
         };
         for (sku, (price, stock)) in people.skus.iter().zip(PRODUCTS) {
@@ -116,7 +123,7 @@ impl People {
         let mut under_way = Vec::new();
         for errand in 0..errands {
             self.world.clock().sleep(dice.up_to(THOUGHT)).await;
-            let doing = self.clone().shop(customer.clone(), format!("{number}-{errand}"));
+            let doing = self.clone().shop(customer.clone(), number, errand);
             under_way.push(tokio::spawn(doing));
             if dice.percent(50) {
                 for doing in under_way.drain(..) {
@@ -141,8 +148,11 @@ impl People {
     }
 
     /// Places an order, and then pays, cancels, does both at once, or nothing.
-    async fn shop(self, customer: Person, request: String) {
+    async fn shop(self, customer: Person, number: u64, errand: u64) {
         let dice = self.world.dice();
+        let request = format!("{number}-{errand}");
+        // [P11] Others use the same keys.
+        let key = |what: &str| format!("{what}-{errand}");
         let lines =
             (0..dice.between(1, 3)).map(|_| json!({"sku": dice.pick(&self.skus), "quantity": dice.between(1, 3)}));
         let body = json!({
@@ -152,12 +162,7 @@ impl People {
         });
         let place = async || {
             customer
-                .insist(
-                    "POST",
-                    "/api/orders",
-                    Some(body.clone()),
-                    Some(&format!("place-{request}")),
-                )
+                .insist("POST", "/api/orders", Some(body.clone()), Some(&key("place")))
                 .await
         };
         let placed = if self.world.faults().strikes(Fault::ClientTwice) {
@@ -186,6 +191,7 @@ impl People {
         }
         let order = placed.json["id"].as_str().unwrap_or_default().to_owned();
         locked(&self.told).orders.insert(request.clone(), placed.json);
+        self.meddle(&order).await;
         let (pays, cancels) = (dice.percent(65), dice.percent(20));
         let method = if dice.percent(12) {
             "pm_card_chargeDeclined"
@@ -197,7 +203,7 @@ impl People {
                 self.world.clock().sleep(dice.up_to(THOUGHT)).await;
                 let body = json!({"order_id": order, "payment_method": method});
                 let paid = customer
-                    .insist("POST", "/api/payments", Some(body), Some(&format!("pay-{request}")))
+                    .insist("POST", "/api/payments", Some(body), Some(&key("pay")))
                     .await;
                 let fits = match (paid.status, paid.code()) {
                     (201 | 401, _) | (402, "card-declined") => true,
@@ -212,9 +218,7 @@ impl People {
                 self.world.clock().sleep(dice.up_to(THOUGHT)).await;
                 let path = format!("/api/orders/{order}/cancel");
                 let reason = json!({"reason": format!("a {PERSONAL} reason")});
-                let cancelled = customer
-                    .insist("POST", &path, Some(reason), Some(&format!("cancel-{request}")))
-                    .await;
+                let cancelled = customer.insist("POST", &path, Some(reason), Some(&key("cancel"))).await;
                 let fits = matches!(
                     (cancelled.status, cancelled.code()),
                     (200 | 401, _) | (409, "not-cancellable")
@@ -231,6 +235,21 @@ impl People {
             matches!(read.status, 200 | 401),
             "an acknowledged order was answered with {read:?}"
         );
+    }
+
+    /// [P12] To anybody else an order is not there, to be read or to be changed.
+    async fn meddle(&self, order: &str) {
+        let path = format!("/api/orders/{order}");
+        let read = self.stranger.insist("GET", &path, None, None).await;
+        let (path, body) = (format!("{path}/cancel"), json!({"reason": "spite"}));
+        let cancelled = self.stranger.insist("POST", &path, Some(body), None).await;
+        assert_eq!(
+            (read.status, cancelled.status),
+            (404, 404),
+            "somebody else's order was answered with {read:?} and {cancelled:?}"
+        );
+        let listed = self.stranger.insist("GET", "/api/orders?limit=200", None, None).await;
+        assert_eq!(listed.json["data"], json!([]), "somebody else's orders are listed");
     }
 
     /// What the admin does meanwhile: delivers, refunds, counts stock, changes prices.
