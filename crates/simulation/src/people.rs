@@ -21,7 +21,7 @@ const PRODUCTS: [(u64, u64); 4] = [(1250, 1000), (199, 30), (10_000, 6), (5, 3)]
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long people think before they do something.
 const THOUGHT: Duration = Duration::from_secs(4);
-/// How often a new token is asked for before it is believed that there is nobody by this name.
+/// How often in a row a new token is asked for before it is believed that there is nobody by this name.
 const RENEWALS_MAX: u32 = 5;
 /// A request that has no answer after so many repetitions never will.
 const REPETITIONS_MAX: u32 = 2_000;
@@ -479,7 +479,9 @@ impl Person {
                         .or_default() += 1;
                     return answer;
                 }
-                Some(_) | None => {}
+                // The token was good.
+                Some(_) => renewed = 0,
+                None => {}
             }
             self.world.clock().sleep(PAUSE).await;
         }
