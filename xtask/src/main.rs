@@ -51,6 +51,9 @@ enum Command {
     Mutants {
         /// Only these, by the names of their patches in xtask/mutants
         names: Vec<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Run the whole shop in one thread under seeds, with faults between any two steps (`sim --help` says more)
     #[command(disable_help_flag = true)]
@@ -66,8 +69,8 @@ fn main() -> ExitCode {
         Command::Test => &[FORMAT, LINTS, DOCS, TESTS, SIMULATION],
         Command::Ci => &[FORMAT, SPELLING, UNUSED, DEPENDENCIES, LINTS, DOCS, TESTS, SIMULATION],
         Command::Sim { arguments } => return SIMULATION.replace(&arguments),
-        Command::Mutants { names } => {
-            return mutants::run(&names).unwrap_or_else(|error| {
+        Command::Mutants { names, json } => {
+            return mutants::run(&names, json).unwrap_or_else(|error| {
                 eprintln!("error: {error:#}");
                 ExitCode::FAILURE
             });
