@@ -8,13 +8,14 @@ use std::str::FromStr;
 use contracts::money::{self, AMOUNT_MAX};
 use contracts::order::OrderLine;
 use contracts::{
-    Country, Currency, Cursor, DeadLetterId, Delta, Email, EventId, HttpUrl, Id, Limit, Money, NotificationId, OnHand,
-    OrderId, Password, Patch, PaymentId, Price, ProductId, ProductName, Quantity, RefundId, ReservationId, Service,
-    SessionId, Sku, Slug, UserId, WebhookId,
+    Attributes, Country, Currency, Cursor, DeadLetterId, Delta, Email, EventId, HttpUrl, Id, Limit, Money,
+    NotificationId, OnHand, OrderId, Password, Patch, PaymentId, Price, ProductId, ProductName, Quantity, RefundId,
+    ReservationId, Service, SessionId, Sku, Slug, UserId, WebhookId,
 };
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use uuid::Uuid;
 
 /// Currencies with two, no, three and four places, and one without minor units.
@@ -366,5 +367,36 @@ proptest! {
         prop_assert_eq!(field, new.unwrap_or(old));
         prop_assert_eq!(changed, field != old);
         prop_assert!(!patch.apply(&mut field), "a patch changes nothing the second time");
+    }
+}
+
+/// Any JSON, numbers of every kind above all.
+fn json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        prop::num::f64::NORMAL.prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "[^\0]{0,10}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map("[^\0]{0,5}", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    /// What is in an event must fold the same tomorrow, when it is read back, as today, when it was written.
+    #[test]
+    fn what_others_put_into_an_object_comes_back_as_it_was(
+        members in prop::collection::btree_map("[^\0]{0,5}", json(), 0..5)
+    ) {
+        let object = Attributes::try_from(members.into_iter().collect::<serde_json::Map<_, _>>()).unwrap();
+        survives(&object)?;
     }
 }
