@@ -241,3 +241,146 @@ fn set<T: PartialEq>(field: &mut T, new: Option<T>) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use contracts::{Attributes, Currency, Price, Service};
+    use proptest::prelude::*;
+    use testkit::lives::{Life, assert_views_are_the_fold};
+
+    use super::*;
+
+    fn id(number: u8) -> ProductId {
+        format!("prd_{number:026}").parse().unwrap()
+    }
+
+    fn price() -> impl Strategy<Value = Price> {
+        let currency = prop::sample::select(vec![Currency::USD, Currency::EUR]);
+        (1..4_i64, currency).prop_map(|(amount, currency)| Price::new(amount, currency).unwrap())
+    }
+
+    fn attributes() -> impl Strategy<Value = Attributes> {
+        let number = any::<f64>().prop_map(serde_json::Value::from);
+        let members = prop::collection::btree_map("[ab]", number, 0..3);
+        members.prop_map(|members| Attributes::try_from(serde_json::Map::from_iter(members)).unwrap())
+    }
+
+    fn patch<T: Clone + std::fmt::Debug>(value: impl Strategy<Value = T>) -> impl Strategy<Value = Patch<T>> {
+        prop::option::of(prop::option::of(value)).prop_map(|patch| match patch {
+            None => Patch::Keep,
+            Some(None) => Patch::Clear,
+            Some(Some(value)) => Patch::Set(value),
+        })
+    }
+
+    fn create() -> impl Strategy<Value = Command> {
+        let optional = (
+            prop::option::of("[xy]"),
+            prop::option::of(attributes()),
+            prop::option::of(0..9_i64),
+        );
+        ("[AB]", "[a-c]", price(), optional).prop_map(|(sku, name, price, (description, attributes, initial_stock))| {
+            let request = CreateProduct {
+                sku: sku.parse().unwrap(),
+                name: name.parse().unwrap(),
+                price,
+                description: description.map(|it| it.parse().unwrap()),
+                attributes,
+                image_url: None,
+                initial_stock: initial_stock.map(|it| it.try_into().unwrap()),
+            };
+            Command::Create { id: id(1), request }
+        })
+    }
+
+    fn update() -> impl Strategy<Value = Command> {
+        let name = prop::option::of("[a-c]".prop_map(|name| name.parse().unwrap()));
+        let description = patch("[xy]".prop_map(|it| it.parse().unwrap()));
+        let image_url = patch("https://[xy]".prop_map(|it| it.parse().unwrap()));
+        let status = prop::option::of(prop::sample::select(ProductStatus::ALL));
+        let fields = (
+            name,
+            prop::option::of(price()),
+            description,
+            patch(attributes()),
+            image_url,
+            status,
+        );
+        fields.prop_map(|(name, price, description, attributes, image_url, status)| {
+            Command::Update(UpdateProduct {
+                name,
+                price,
+                description,
+                attributes,
+                image_url,
+                status,
+            })
+        })
+    }
+
+    fn anything() -> impl Strategy<Value = Command> {
+        prop_oneof![1 => create(), 4 => update(), 1 => Just(Command::Archive)]
+    }
+
+    /// The fields in which two versions of a product differ, as events name them.
+    fn differing(one: &product::Product, other: &product::Product) -> Vec<&'static str> {
+        let fields = [
+            ("name", one.name != other.name),
+            ("price", one.price != other.price),
+            ("description", one.description != other.description),
+            ("attributes", one.attributes != other.attributes),
+            ("image_url", one.image_url != other.image_url),
+            ("status", one.status != other.status),
+        ];
+        fields
+            .into_iter()
+            .filter(|(_, differs)| *differs)
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_asked_an_event_says_what_changed_and_the_sku_never_does(
+            commands in prop::collection::vec((anything(), 0..100_u32), 0..25)
+        ) {
+            let mut life = Life::<Product>::default();
+            for (command, seconds) in commands {
+                life.pass(seconds);
+                let before = life.state().cloned();
+                let events = life.ask(command);
+                prop_assert!(events.len() <= 1);
+                let (Some(Product(before)), Some(Product(after))) = (before, life.state()) else {
+                    prop_assert!(events.iter().all(|event| matches!(event, Event::Created(_))));
+                    continue;
+                };
+                prop_assert_eq!((before.id, &before.sku), (after.id, &after.sku));
+                prop_assert_eq!(before.created_at, after.created_at);
+                match events.first() {
+                    None => prop_assert_eq!(&before, after),
+                    Some(Event::Created(created)) => return Err(TestCaseError::fail(format!("again: {created:?}"))),
+                    Some(Event::Archived(_)) => prop_assert_eq!(differing(&before, after), ["status"]),
+                    Some(Event::Updated(updated)) => {
+                        prop_assert_eq!(&differing(&before, after), &updated.changed);
+                        prop_assert!(!updated.changed.is_empty());
+                        // A replica needs no other event than this one.
+                        let shown = (&updated.name, updated.price, &updated.attributes, updated.status);
+                        prop_assert_eq!(shown, (&after.name, after.price, &after.attributes, after.status));
+                    }
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn views_of_products_are_the_fold_of_the_journal(
+            commands in prop::collection::vec((1..3_u8, anything()), 0..25)
+        ) {
+            let commands = commands.into_iter().map(|(number, command)| (id(number).to_string(), command));
+            assert_views_are_the_fold::<Product>(Service::Catalog, crate::COLLECTIONS, crate::fold, commands);
+        }
+    }
+}

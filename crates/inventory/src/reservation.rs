@@ -216,7 +216,9 @@ fn release(order_id: OrderId, user_id: UserId, lines: &[ReservationLine], from: 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use testkit::aggregate::{given, nothing};
+    use testkit::lives::Life;
 
     use super::*;
 
@@ -406,5 +408,46 @@ mod tests {
             .map(|line| (line.sku.into_string(), line.quantity))
             .collect();
         assert_eq!(merged, [("A".to_owned(), 1), ("B".to_owned(), 2_000_000)]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_asked_the_pieces_of_a_reservation_are_those_that_it_began_with(
+            commands in prop::collection::vec(
+                prop::sample::select(vec![reserve(Vec::new()), reserve(shortages()), sell(), let_go()]),
+                0..12,
+            )
+        ) {
+            let mut life = Life::<Reservation>::default();
+            for command in commands {
+                let before = life.state().map(|it| it.state.clone());
+                let events = life.ask(command);
+                prop_assert!(events.len() <= 1);
+                let ended = matches!(before, Some(State::Rejected | State::Released { .. }));
+                prop_assert!(!ended || events.is_empty(), "{before:?} is an end: {events:?}");
+                match events.first() {
+                    None | Some(ReservationEvent::Rejected(_)) => {}
+                    Some(ReservationEvent::Reserved(it)) => prop_assert_eq!(&it.lines, &lines()),
+                    Some(ReservationEvent::Sold(it)) => {
+                        prop_assert_eq!(&before, &Some(State::Reserved { lines: lines() }));
+                        prop_assert_eq!(&it.lines, &lines());
+                    }
+                    // What never was reserved has nothing to let go of.
+                    Some(ReservationEvent::Released(it)) => {
+                        let (pieces, from) = match before {
+                            None => (Vec::new(), ReleasedFrom::Reserved),
+                            Some(State::Sold { lines }) => (lines, ReleasedFrom::Sold),
+                            Some(State::Reserved { lines }) => (lines, ReleasedFrom::Reserved),
+                            Some(end) => return Err(TestCaseError::fail(format!("{end:?} was released"))),
+                        };
+                        prop_assert_eq!((&it.lines, it.from), (&pieces, from));
+                    }
+                }
+            }
+            let count = |kind: fn(&&ReservationEvent) -> bool| life.events().iter().filter(kind).count();
+            prop_assert!(count(|it| matches!(it, ReservationEvent::Sold(_))) <= 1);
+            prop_assert!(count(|it| matches!(it, ReservationEvent::Released(_))) <= 1);
+            prop_assert!(life.events().len() <= 3);
+        }
     }
 }

@@ -239,7 +239,10 @@ impl Aggregate for Notification {
 
 #[cfg(test)]
 mod tests {
+    use contracts::Service;
+    use proptest::prelude::*;
     use testkit::aggregate::{given, nothing};
+    use testkit::lives::{Life, assert_views_are_the_fold};
 
     use super::*;
 
@@ -352,5 +355,64 @@ mod tests {
         given::<Notification>([queued().into(), failed("unreachable")])
             .when(SENT)
             .then([sent()]);
+    }
+
+    fn anything() -> impl Strategy<Value = Command> {
+        let channel = prop::sample::select(Channel::ALL);
+        prop_oneof![
+            2 => Just(Command::Queue(queued())),
+            1 => channel.prop_map(|channel| Command::Sent { channel }),
+            3 => Just(Command::Defer),
+            2 => prop::sample::select(vec![UNDELIVERABLE, "refused"]).prop_map(|cause| Command::Fail { cause }),
+            2 => Just(Command::Retry),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_asked_a_message_is_sent_at_most_once_and_every_try_counts(
+            commands in prop::collection::vec((anything(), 0..100_u32), 0..40)
+        ) {
+            let mut life = Life::<Notification>::default();
+            let (mut tries, mut sent) = (0, 0);
+            for (command, seconds) in commands {
+                life.pass(seconds);
+                let before = life.state().map(|it| it.status);
+                for event in life.ask(command) {
+                    let is_legal = match &event {
+                        Event::Queued(_) => before.is_none(),
+                        Event::Deferred(_) | Event::Failed(_) => before == Some(NotificationStatus::Queued),
+                        Event::Retried(_) => before == Some(NotificationStatus::Failed),
+                        Event::Sent(_) => before.is_some_and(|before| before != NotificationStatus::Sent),
+                    };
+                    prop_assert!(is_legal, "{before:?}: {event:?}");
+                    sent += u32::from(matches!(event, Event::Sent(_)));
+                    tries += u32::from(match &event {
+                        Event::Deferred(_) | Event::Sent(_) => true,
+                        Event::Failed(failed) => failed.cause != UNDELIVERABLE,
+                        Event::Queued(_) | Event::Retried(_) => false,
+                    });
+                }
+                if let Some(message) = life.state() {
+                    prop_assert_eq!(message.attempts, tries);
+                    prop_assert_eq!(message.status == NotificationStatus::Sent, sent == 1);
+                    prop_assert!(message.created_at <= message.queued_at && message.queued_at <= life.now());
+                }
+            }
+            prop_assert!(sent <= 1);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn views_of_messages_are_the_fold_of_the_journal(
+            commands in prop::collection::vec((0..3_u8, anything()), 0..30)
+        ) {
+            let commands = commands.into_iter().map(|(number, command)| (format!("message-{number}"), command));
+            let service = Service::Notifications;
+            assert_views_are_the_fold::<Notification>(service, crate::COLLECTIONS, crate::fold, commands);
+        }
     }
 }

@@ -4,4 +4,5 @@ pub mod aggregate;
 pub mod books;
 pub mod faults;
 pub mod harness;
+pub mod lives;
 pub mod store_suite;

@@ -225,7 +225,10 @@ impl User {
 
 #[cfg(test)]
 mod tests {
+    use contracts::Service;
+    use proptest::prelude::*;
     use testkit::aggregate::{Given, given, nothing};
+    use testkit::lives::{Life, assert_views_are_the_fold};
     use uuid::Uuid;
 
     use super::*;
@@ -346,6 +349,76 @@ mod tests {
             Command::Erase { last_admin: false },
         ] {
             assert!(matches!(nothing::<User>().when(command).then_refused(), Error::Unknown));
+        }
+    }
+
+    fn anything() -> impl Strategy<Value = Command> {
+        let role = || prop::sample::select(AssignableRole::ALL);
+        let fields = prop::sample::subsequence(vec!["name", "email", "phone"], 0..=3);
+        prop_oneof![
+            2 => role().prop_map(|role| Command::Register { id: id(), role }),
+            2 => fields.prop_map(|fields| Command::Change { fields }),
+            3 => (role(), any::<bool>()).prop_map(|(role, last_admin)| Command::SetRole { role, last_admin }),
+            2 => any::<u128>().prop_map(|it| Command::LogIn { session_id: SessionId::from_uuid(Uuid::from_u128(it)) }),
+            1 => any::<bool>().prop_map(|last_admin| Command::Erase { last_admin }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_asked_an_account_ends_once_and_the_last_admin_stays(
+            commands in prop::collection::vec((anything(), 0..100_u32), 0..40)
+        ) {
+            let mut life = Life::<User>::default();
+            for (command, seconds) in commands {
+                life.pass(seconds);
+                let before = life.state().cloned();
+                let events = life.ask(command.clone());
+                let Some(after) = life.state().cloned() else {
+                    prop_assert!(events.is_empty());
+                    continue;
+                };
+                let last_admin = match command {
+                    Command::SetRole { last_admin, .. } | Command::Erase { last_admin } => last_admin,
+                    Command::Register { .. } | Command::Change { .. } | Command::LogIn { .. } => false,
+                };
+                if let Some(before) = before {
+                    let was_last = last_admin && before.role == Role::Admin && before.is_active();
+                    prop_assert!(!was_last || (after.role == Role::Admin && after.is_active()), "{command:?}");
+                    prop_assert!(before.is_active() || events.is_empty(), "an erased account: {events:?}");
+                    prop_assert_eq!(before.id, after.id);
+                    prop_assert_eq!(before.created_at, after.created_at);
+                    let is_sign_in = matches!(events[..], [Event::LoggedIn(_)]);
+                    let changes = u64::from(!events.is_empty() && !is_sign_in);
+                    prop_assert_eq!(after.changes, before.changes + changes);
+                    prop_assert!(changes == 0 || after.updated_at == life.now());
+                    let is_set = matches!(command, Command::SetRole { role, .. } if Role::from(role) == after.role);
+                    prop_assert!(before.role == after.role || is_set);
+                }
+                prop_assert!(after.role != Role::Service);
+            }
+            let made = life.events().iter().filter(|event| matches!(event, Event::Registered(_))).count();
+            prop_assert_eq!(made, usize::from(life.state().is_some()));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn views_of_accounts_are_the_fold_of_the_journal(
+            commands in prop::collection::vec((1..4_u128, anything()), 0..30)
+        ) {
+            // Each account is made under its own id, or the admins would be told apart by nothing.
+            let commands = commands.into_iter().map(|(number, command)| {
+                let id = UserId::from_uuid(Uuid::from_u128(number));
+                let command = match command {
+                    Command::Register { role, .. } => Command::Register { id, role },
+                    command => command,
+                };
+                (id.to_string(), command)
+            });
+            assert_views_are_the_fold::<User>(Service::Users, crate::COLLECTIONS, crate::fold, commands);
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Every cell: what each command decides in each state, and that deciding it again changes nothing.
 
 use contracts::payment::{Authorized, Captured, Initiated};
-use contracts::{Currency, EventData};
+use contracts::{Currency, EventData, Service};
+use proptest::prelude::*;
 use testkit::aggregate::{Given, given, nothing};
+use testkit::lives::{Life, assert_views_are_the_fold};
 use uuid::Uuid;
 
 use super::*;
@@ -285,4 +287,113 @@ fn refunds_under_way_are_limited() {
         .when(request(1, Some(1)))
         .then_refused();
     assert!(matches!(refused, Error::TooManyRefunds), "{refused:?}");
+}
+
+/// Everything that may come. A refund that is asked for has the number of its command, as each has an id of its own.
+fn anything(number: u128) -> impl Strategy<Value = Command> {
+    let standing = prop::sample::select(vec![
+        Standing::Pending,
+        Standing::Confirmed,
+        Standing::Confirmed,
+        Standing::Paid { by: Some(PAYMENT) },
+        Standing::Paid { by: None },
+        Standing::Over,
+    ]);
+    let refund_id = refund(number);
+    let earlier = (0..=number).prop_map(refund);
+    let amount = prop_oneof![Just(None), (-1..400_i64).prop_map(Some), (900..1100_i64).prop_map(Some)];
+    prop_oneof![
+        2 => Just(Command::Initiate(initiated())),
+        3 => standing.prop_map(move |standing| Command::FollowOrder { standing, refund_id }),
+        5 => amount.prop_map(move |amount| request(number, amount)),
+        3 => Just(Command::NoteAuthorized),
+        1 => Just(Command::NoteActionRequired),
+        1 => Just(Command::NoteDeclined { code: code() }),
+        3 => Just(Command::NoteCaptured),
+        1 => Just(Command::NoteCaptureRefused { code: code() }),
+        1 => Just(Command::NoteVoided),
+        4 => earlier.clone().prop_map(|refund_id| Command::NoteRefundGiven { refund_id }),
+        2 => earlier.prop_map(|refund_id| Command::NoteRefundRefused { refund_id, code: code() }),
+    ]
+}
+
+/// Often up to the money being taken in the usual way, since chance alone seldom comes so far.
+fn anything_often_after_a_capture() -> impl Strategy<Value = Vec<Command>> {
+    let usual = [
+        Command::Initiate(initiated()),
+        Command::NoteAuthorized,
+        confirmed(),
+        Command::NoteCaptured,
+    ];
+    let beginning = (0..=usual.len()).prop_map(move |length| usual[..length].to_vec());
+    let rest = (0..25_usize).prop_flat_map(|length| (0..length as u128).map(anything).collect::<Vec<_>>());
+    (beginning, rest).prop_map(|(beginning, rest)| beginning.into_iter().chain(rest).collect())
+}
+
+proptest! {
+    #[test]
+    fn whatever_comes_a_payment_is_captured_once_and_never_gives_back_more(
+        commands in anything_often_after_a_capture()
+    ) {
+        let mut life = Life::<Payment>::default();
+        let (mut captures, mut asked, mut given, mut refused) = (0, 0, 0, 0);
+        for command in commands {
+            life.pass(1);
+            let before = life.state().map(|it| it.state.clone());
+            for event in life.ask(command) {
+                // The money moves only after the provider was asked to move it.
+                let is_legal = match &event {
+                    Event::Initiated(_) => before.is_none(),
+                    Event::ActionRequired(_) => before == Some(State::Authorizing),
+                    Event::Authorized(_) => matches!(before, Some(State::Authorizing | State::RequiresAction)),
+                    Event::CaptureRequested(_) => before == Some(State::Authorized),
+                    Event::Captured(_) => matches!(before, Some(State::Capturing | State::Voiding)),
+                    Event::VoidRequested(_) => matches!(before, Some(State::RequiresAction | State::Authorized)),
+                    Event::Voided(_) => before == Some(State::Voiding),
+                    Event::Failed(_) => !matches!(
+                        before,
+                        None | Some(State::Voiding | State::Captured(_) | State::Voided | State::Failed { .. })
+                    ),
+                    Event::RefundRequested(_) | Event::Refunded(_) | Event::RefundFailed(_) => {
+                        matches!(before, Some(State::Captured(_)))
+                    }
+                };
+                prop_assert!(is_legal, "{before:?}: {event:?}");
+                match event {
+                    Event::Captured(_) => captures += 1,
+                    Event::RefundRequested(it) => {
+                        prop_assert!(it.amount.amount() > 0);
+                        asked += it.amount.amount();
+                    }
+                    Event::Refunded(it) => {
+                        given += it.amount.amount();
+                        prop_assert_eq!(it.refunded_total.amount(), given);
+                        prop_assert_eq!(it.full, given == it.captured.amount());
+                    }
+                    Event::RefundFailed(it) => refused += it.amount.amount(),
+                    _ => {}
+                }
+            }
+            prop_assert!(given <= asked - refused && asked - refused <= 1000, "{asked} asked, {given} given");
+            prop_assert!(captures <= 1);
+            let Some(payment) = life.state() else { continue };
+            prop_assert_eq!(payment.amount, usd(1000));
+            if let State::Captured(refunds) = &payment.state {
+                let pending: i64 = refunds.pending.values().map(|it| it.amount.amount()).sum();
+                prop_assert_eq!((refunds.given.amount(), pending), (given, asked - given - refused));
+            }
+            // Each call that it waits for is one that it has journaled.
+            prop_assert!(payment.calls().is_empty() || !payment.is_at_rest() || captures == 1);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn views_of_payments_are_the_fold_of_the_journal(commands in anything_often_after_a_capture()) {
+        let commands = commands.into_iter().map(|command| (PAYMENT.to_string(), command));
+        assert_views_are_the_fold::<Payment>(Service::Payments, crate::COLLECTIONS, crate::fold, commands);
+    }
 }
