@@ -80,6 +80,7 @@ fn parse(hop: &[u8]) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -133,5 +134,22 @@ mod tests {
         assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
         assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
         assert_ne!(key("0.0.0.0"), key("::"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_client_writes_into_the_header_makes_it_nobody_else(
+            made_up in prop_oneof!["203\\.0\\.113\\.[1-9](, ?unknown)?", "[0-9a-f:., \\[\\]]{0,30}"],
+            client in any::<u32>().prop_map(|bits| std::net::Ipv4Addr::from(bits | 0xC000_0000)),
+            proxies in prop::collection::vec("10\\.[0-9]\\.[0-9]\\.[0-9]", 0..3),
+        ) {
+            let hops: Vec<String> = [client.to_string()].into_iter().chain(proxies).collect();
+            let forwarded = [&*made_up, ", ", &hops.join(", ")].concat();
+            prop_assert_eq!(seen("10.0.0.1", &[&forwarded]), client.to_string());
+            prop_assert_eq!(seen(&client.to_string(), &[&forwarded]), client.to_string());
+            // The same in lines of their own.
+            let lines: Vec<&str> = [&*made_up].into_iter().chain(hops.iter().map(String::as_str)).collect();
+            prop_assert_eq!(seen("10.0.0.1", &lines), client.to_string());
+        }
     }
 }

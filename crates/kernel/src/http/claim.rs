@@ -125,6 +125,8 @@ impl fmt::Debug for KeyedRequest {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn claim(principal: &str, method: &Method, path: &str, key: &str, body: &str) -> Claim {
@@ -165,5 +167,52 @@ mod tests {
         assert_eq!(principal, Sealer::new(&[7; 32]).principal_of_email(email));
         assert_ne!(principal, Sealer::new(&[8; 32]).principal_of_email(email));
         assert!(!principal.contains("ada"));
+    }
+
+    /// What a claim is made of, from so little that two are often alike in part, or look alike side by side.
+    fn request() -> impl Strategy<Value = [String; 5]> {
+        let method = prop::sample::select(vec!["POST", "PUT", "DELETE"]).prop_map(str::to_owned);
+        ["[ab]{1,2}", "/[ab/]{0,2}", "[ab]{1,2}", "[ab {}]{0,2}"]
+            .prop_map(|[principal, path, key, body]: [String; 4]| (principal, path, key, body))
+            .prop_flat_map(move |(principal, path, key, body)| {
+                method
+                    .clone()
+                    .prop_map(move |method| [principal.clone(), method, path.clone(), key.clone(), body.clone()])
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn two_requests_have_one_claim_if_they_are_alike_and_one_fingerprint_if_their_bodies_are(
+            one in request(),
+            other in request(),
+            looks_alike in any::<bool>(),
+        ) {
+            let mut other = other;
+            if looks_alike && let Some(last) = one[2].chars().last() {
+                // The same letters side by side, only parted elsewhere.
+                other.clone_from(&one);
+                other[2].pop();
+                other[3].insert(0, last);
+            }
+            let claim = |[principal, method, path, key, body]: &[String; 5]| {
+                claim(principal, &Method::from_bytes(method.as_bytes()).unwrap(), path, key, body)
+            };
+            let (first, second) = (claim(&one), claim(&other));
+            prop_assert_eq!(&first, &claim(&one));
+            prop_assert_eq!(first.id == second.id, one[..4] == other[..4]);
+            prop_assert_eq!(first.fingerprint == second.fingerprint, one[4] == other[4]);
+            prop_assert_ne!(&first.id, &first.fingerprint);
+        }
+
+        #[test]
+        fn a_key_of_any_bytes_is_taken_or_refused(key in prop::collection::vec(any::<u8>(), 0..300)) {
+            let Ok(value) = http::HeaderValue::from_bytes(&key) else { return Ok(()) };
+            let headers = HeaderMap::from_iter([(http::HeaderName::from_static(IDEMPOTENCY_KEY), value)]);
+            let keyed = Sealer::new(&[7; 32]).keyed(&Method::POST, "/", &headers, b"{}");
+            let characters = std::str::from_utf8(&key).map(|key| key.chars().count());
+            let fits = characters.is_ok_and(|count| (1..=KEY_CHARS_MAX).contains(&count));
+            prop_assert_eq!(keyed.is_ok_and(|keyed| keyed.is_some()), fits);
+        }
     }
 }

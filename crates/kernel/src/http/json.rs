@@ -177,6 +177,7 @@ mod tests {
     use axum::Router;
     use axum::routing::post;
     use insta::assert_snapshot;
+    use proptest::prelude::*;
     use serde::Deserialize;
 
     use super::*;
@@ -294,5 +295,40 @@ mod tests {
         assert!(compressed.body.contains("Content-Encoding"), "{}", compressed.body);
         let undeclared = http::Request::post("/").body(r#"{"name":"a"}"#.into()).unwrap();
         assert_snapshot!(echo().send(undeclared).await.shown(), @r#"415 {"type":"/docs/errors#unsupported-media-type","title":"Unsupported media type","status":415,"detail":"Send `Content-Type: application/json`.","instance":"/#ID","code":"unsupported-media-type"}"#);
+    }
+
+    fn value() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            any::<Option<i64>>().prop_map(serde_json::Value::from),
+            "(\\x00|\\\\|u0000|a){0,5}".prop_map(serde_json::Value::from),
+        ];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(serde_json::Value::from),
+                prop::collection::btree_map("[a\0\\\\u]{0,3}", inner, 0..3)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_is_taken_as_it_is_unless_u0000_is_in_it(value in value()) {
+            let body = serde_json::to_vec(&value).unwrap();
+            let has_nul = contracts::json::has_nul(&value);
+            prop_assert_eq!(has_nul_escape(&body), has_nul);
+            prop_assert_eq!(nul_path(&value).is_some(), has_nul);
+            let taken = decode::<serde_json::Value>(&body).ok();
+            prop_assert_eq!(taken, Some(value).filter(|value| value.is_object() && !has_nul));
+        }
+
+        #[test]
+        fn a_body_of_any_bytes_is_taken_or_refused_as_what_it_is(body in "[{}\\[\\]\",:0-9a-z\\\\ ]{0,20}") {
+            let json = serde_json::from_str::<serde_json::Value>(&body).ok();
+            match decode::<serde_json::Value>(body.as_bytes()) {
+                Ok(taken) => prop_assert_eq!(Some(taken), json),
+                Err(failure) => prop_assert_eq!(failure.problem().code == Code::MalformedJson, json.is_none()),
+            }
+        }
     }
 }

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use contracts::{Role, Service, SessionId};
 use jiff::SignedDuration;
 use jsonwebtoken::{EncodingKey, Header};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -372,4 +373,48 @@ async fn the_tokens_of_an_erased_user_are_refused_until_the_last_has_ended() {
         setup.verifier.refused.read().unwrap().keys().collect::<Vec<_>>(),
         [&other]
     );
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_time().start_paused(true).build().unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn a_token_names_whom_it_was_made_for_and_no_other_text_is_a_token(
+        (number, session) in any::<(u128, u128)>(),
+        role in prop::sample::select(vec![Role::Customer, Role::Admin]),
+        (place, other) in any::<(prop::sample::Index, u8)>(),
+    ) {
+        let Setup { verifier, key, clock, .. } = setup();
+        let user = User {
+            id: UserId::from_uuid(Uuid::from_u128(number)),
+            role,
+            session: SessionId::from_uuid(Uuid::from_u128(session)),
+        };
+        let token = key.sign(&Claims::of_user(user, clock.now()));
+        let runtime = runtime();
+        let verify = |token: &str| runtime.block_on(verifier.verify(token));
+        prop_assert_eq!(verify(&token), Ok(Caller::User(user)));
+
+        let mut changed = token.clone().into_bytes();
+        *place.get_mut(&mut changed) = other;
+        if let Ok(changed) = String::from_utf8(changed)
+            && changed != token
+        {
+            prop_assert!(verify(&changed).is_err(), "{changed} is as good as {token}");
+        }
+        let cut = &token[..place.index(token.len())];
+        prop_assert!(verify(cut).is_err());
+    }
+
+    #[test]
+    fn what_nobody_signed_is_refused(token in "[A-Za-z0-9_.=-]{0,60}|\\PC{0,30}") {
+        let Setup { verifier, .. } = setup();
+        let refused = runtime().block_on(verifier.verify(&token));
+        prop_assert!(matches!(refused, Err(Refusal::Invalid(_))), "{token}: {refused:?}");
+    }
 }
