@@ -47,11 +47,9 @@ impl IfMatch {
             let weak = rest.starts_with("W/");
             let opaque = if weak { &rest[2..] } else { rest }.strip_prefix('"')?;
             let (tag, after) = opaque.split_once('"')?;
-            if let Ok(version) = tag.parse()
-                && !weak
-            {
-                versions.push(version);
-            }
+            // Tags compare byte for byte: `"007"` is a foreign one.
+            let version = tag.parse().ok().filter(|version: &u64| version.to_string() == tag);
+            versions.extend(version.filter(|_| !weak));
             let next = after.trim_start_matches([' ', '\t']);
             if next.is_empty() {
                 return Some(Self::Versions(versions));
@@ -84,6 +82,8 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     async fn extract(values: &[&str]) -> Result<IfMatch, Failure> {
@@ -106,6 +106,8 @@ mod tests {
             (&["\"6\""], false),
             (&["\"77\""], false),
             (&["W/\"7\""], false),
+            (&["\"007\""], false),
+            (&["\"+7\""], false),
             (&["\"\""], false),
             (&["\"abc\""], false),
         ] {
@@ -129,5 +131,44 @@ mod tests {
     #[test]
     fn an_etag_is_the_version_in_quotes() {
         assert_eq!(etag(u64::MAX), "\"18446744073709551615\"");
+    }
+
+    /// An entity tag, well-formed or not.
+    fn tag() -> impl Strategy<Value = String> {
+        prop_oneof![
+            6 => (0..9_u64).prop_map(|version| format!("\"{version}\"")),
+            3 => "\"[+0]{0,2}[0-9]?[a, ]?\"",
+            1 => "W/\"[0-9]{1,2}\"",
+            1 => "[\"W/*0-9 ,]{0,4}",
+        ]
+    }
+
+    proptest! {
+        /// Entity tags compare byte for byte, whatever number may be in them.
+        #[test]
+        fn a_condition_names_a_version_only_by_its_own_etag(
+            tags in prop::collection::vec(tag(), 0..4),
+            separator in prop::sample::select(vec![",", ", ", " ,\t", ",,", ";"]),
+        ) {
+            let header = tags.join(separator);
+            let Some(condition) = IfMatch::parse(&header) else { return Ok(()) };
+            for version in 0..100_u64 {
+                let named = tags.iter().any(|tag| etag(version) == tag.trim());
+                let holds = condition.check(version).is_ok() && condition != IfMatch::Any;
+                prop_assert!(!holds || named, "{header} named {version}");
+            }
+        }
+
+        #[test]
+        fn a_list_of_etags_names_just_these(
+            versions in prop::collection::vec(any::<u64>(), 1..5),
+            other in any::<u64>(),
+        ) {
+            let tags: Vec<_> = versions.iter().map(|version| etag(*version)).collect();
+            let header: Vec<_> = tags.iter().map(|tag| tag.to_str().unwrap()).collect();
+            prop_assert_eq!(IfMatch::parse(&header.join(", ")), Some(IfMatch::Versions(versions.clone())));
+            let condition = IfMatch::Versions(versions.clone());
+            prop_assert_eq!(condition.check(other).is_ok(), versions.contains(&other));
+        }
     }
 }
