@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct Network(IpNet);
 
+/// What IPv4 addresses have before them in IPv6: `::ffff:0:0/96` (RFC 4291, section 2.5.5.2).
+const MAPPED_PREFIX: u8 = 96;
+
 /// A text that is no network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be an address or a network, such as `10.0.0.0/8`")]
@@ -32,8 +35,19 @@ impl FromStr for Network {
         let network = text
             .parse::<IpNet>()
             .or_else(|_| text.parse::<IpAddr>().map(|address| address.to_canonical().into()));
-        network.map(|network| Self(network.trunc())).map_err(|_| InvalidNetwork)
+        network
+            .map(|network| Self(canonical(network.trunc())))
+            .map_err(|_| InvalidNetwork)
     }
+}
+
+/// An IPv4 network in IPv6 clothes is the IPv4 network, as its addresses are.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(v6) = network else { return network };
+    let prefix = v6.prefix_len().checked_sub(MAPPED_PREFIX);
+    let v4 = v6.network().to_ipv4_mapped().zip(prefix);
+    v4.and_then(|(address, prefix)| IpNet::new(address.into(), prefix).ok())
+        .unwrap_or(network)
 }
 
 impl fmt::Display for Network {
@@ -66,6 +80,7 @@ mod tests {
             |network: &str, address: &str| network.parse::<Network>().unwrap().contains(address.parse().unwrap());
         assert!(contains("10.0.0.0/8", "10.1.2.3") && !contains("10.0.0.0/8", "11.0.0.1"));
         assert!(contains("10.0.0.0/8", "::ffff:10.1.2.3"));
+        assert!(contains("::ffff:10.0.0.0/104", "10.1.2.3") && !contains("::ffff:10.0.0.0/104", "11.0.0.1"));
         assert!(contains("127.0.0.1", "127.0.0.1") && !contains("127.0.0.1", "127.0.0.2"));
         assert!(contains("fd00::/8", "fd00::1") && !contains("fd00::/8", "10.1.2.3"));
         for wrong in ["", "10.0.0.0/33", "10.0.0", "localhost"] {
