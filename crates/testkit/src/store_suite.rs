@@ -15,6 +15,7 @@ pub mod conflicts;
 pub mod documents;
 pub mod fixture;
 pub mod journal;
+pub mod machine;
 pub mod model;
 pub mod pages;
 pub mod queries;
@@ -96,7 +97,20 @@ macro_rules! store_suite {
             restart: everything_is_there_after_a_restart;
             restart: a_restarted_writer_settles_its_latest_batch;
         }
+        $crate::store_suite! { @anew $factory;
+            machine: whatever_is_committed_a_store_holds_what_its_model_holds;
+        }
     };
+    // Of obligations that make many stores, each on a factory of its own.
+    (@anew $factory:expr; $($module:ident: $name:ident;)+) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            let new = async || Box::new($factory) as Box<dyn $crate::store_suite::StoreFactory>;
+            let obligation = $crate::store_suite::$module::$name(new);
+            let outcome = tokio::time::timeout($crate::store_suite::OBLIGATION_TIME_MAX, obligation).await;
+            outcome.expect("an obligation is met in time");
+        }
+    )+};
     (@tests $factory:expr; $($module:ident: $name:ident;)+) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
@@ -122,6 +136,7 @@ mod tests {
             ("conflicts", include_str!("store_suite/conflicts.rs")),
             ("documents", include_str!("store_suite/documents.rs")),
             ("journal", include_str!("store_suite/journal.rs")),
+            ("machine", include_str!("store_suite/machine.rs")),
             ("pages", include_str!("store_suite/pages.rs")),
             ("queries", include_str!("store_suite/queries.rs")),
             ("restart", include_str!("store_suite/restart.rs")),
