@@ -151,8 +151,7 @@ impl Values {
         Ok(parsed)
     }
 
-    fn add_file(&mut self, path: &Path) -> Result<()> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    fn add_file(&mut self, path: &Path, text: &str) -> Result<()> {
         let table: toml::Table = text
             .parse()
             .with_context(|| format!("{} is not TOML", path.display()))?;
@@ -196,16 +195,15 @@ fn join(entries: &[toml::Value]) -> Result<String> {
     Ok(texts.collect::<Result<Vec<_>>>()?.join(","))
 }
 
-/// The variables of a `.env` file in this directory, if there is one.
-fn dotenv(path: &Path) -> Result<BTreeMap<String, String>> {
+/// The `.env` file in this directory, if there is one.
+fn dotenv(path: &Path) -> Result<Vec<u8>> {
     if !path
         .try_exists()
         .with_context(|| format!("cannot look for {}", path.display()))?
     {
-        return Ok(BTreeMap::new());
+        return Ok(Vec::new());
     }
-    let variables = dotenvy::from_path_iter(path).and_then(Iterator::collect);
-    variables.with_context(|| format!("the file {} cannot be read", path.display()))
+    std::fs::read(path).with_context(|| format!("the file {} cannot be read", path.display()))
 }
 
 /// The environment's variables, but for those that are no text, which are none of ours.
@@ -239,11 +237,22 @@ impl Config {
     pub fn load(file: Option<&Path>) -> Result<Self> {
         let dotenv = dotenv(Path::new(DOTENV))?;
         let environment = environment()?;
+        let file = file.or_else(|| Some(Path::new(FILE)).filter(|file| file.exists()));
+        let file = file.map(|path| match std::fs::read_to_string(path) {
+            Ok(text) => Ok((path, text)),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        });
+        let file = file.transpose()?;
+        Self::read(file.as_ref().map(|(path, text)| (*path, &**text)), &dotenv, environment)
+    }
+
+    /// Makes sense of a file, of what is in `.env`, and of the environment's variables.
+    pub fn read(file: Option<(&Path, &str)>, dotenv: &[u8], environment: BTreeMap<String, String>) -> Result<Self> {
+        let dotenv = dotenvy::from_read_iter(dotenv).collect::<dotenvy::Result<BTreeMap<_, _>>>();
+        let dotenv = dotenv.with_context(|| format!("the file {DOTENV} cannot be read"))?;
         let mut values = Values::default();
-        match file {
-            Some(file) => values.add_file(file)?,
-            None if Path::new(FILE).exists() => values.add_file(Path::new(FILE))?,
-            None => {}
+        if let Some((path, text)) = file {
+            values.add_file(path, text)?;
         }
         values.add_environment(dotenv.clone(), |variable| format!("{variable} in {DOTENV}"))?;
         values.add_environment(environment.clone(), str::to_owned)?;

@@ -1,0 +1,171 @@
+//! What the binary is made of: configuration, wiring and the command line.
+
+#![expect(
+    unreachable_pub,
+    reason = "only fuzzing depends on it; `pub` marks what its other modules use"
+)]
+
+mod bench;
+mod client;
+mod commands;
+pub mod config;
+mod data;
+mod first_admin;
+mod metrics;
+mod output;
+mod recipients;
+pub mod replay;
+mod server;
+mod stopwatch;
+mod system;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow};
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::commands::{admin, serve};
+use crate::config::{Config, LogFormat};
+
+/// An event-driven commerce backend: it takes an order from sign-up to reserved, paid, confirmed and notified.
+#[derive(Debug, Parser)]
+#[command(name = "tradewind", version, propagate_version = true)]
+struct Arguments {
+    /// The configuration file [default: tradewind.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the shop
+    Serve {
+        /// Only these services, once a broker can carry events between processes
+        #[arg(hide = true)]
+        services: Vec<String>,
+    },
+    /// Watch an order go through all services, on a temporary store
+    Demo(commands::demo::Options),
+    /// Play real order history through the API, and reconcile it exactly
+    Replay(commands::replay::Options),
+    /// Measure what this machine can do
+    Bench(commands::bench::Options),
+    /// The server that `bench` measures
+    #[command(hide = true)]
+    BenchServer(bench::server::Options),
+    /// Make an admin
+    #[command(subcommand)]
+    Admin(admin::Command),
+    /// Follow the events of a running system
+    #[command(subcommand)]
+    Events(commands::api::Events),
+    /// See to events that a consumer could not handle
+    #[command(subcommand)]
+    DeadLetters(commands::api::DeadLetters),
+    /// Show or check the configuration
+    #[command(subcommand)]
+    Config(commands::config::Command),
+    /// Make the embedded stores, or bring them up to date; the server must not run
+    Migrate(commands::migrate::Options),
+    /// Fold all views anew from the journals; the server must not run
+    Rebuild(commands::rebuild::Options),
+}
+
+/// Does what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // The first, and only, provider of TLS in this process.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        eprintln!("error: TLS has been set up twice");
+        return ExitCode::FAILURE;
+    }
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) if error.is::<Interrupted>() => ExitCode::from(INTERRUPTED),
+        Err(error) if error.is::<output::Unread>() => ExitCode::from(output::UNREAD),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode> {
+    let config = Config::load(arguments.config.as_deref())?;
+    log_to_standard_error(&config, arguments.command.default_log())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(async {
+        match arguments.command {
+            Command::Serve { services } => serve::run(&config, &services).await?,
+            Command::Demo(options) => unless_interrupted(Box::pin(commands::demo::run(&options))).await?,
+            Command::Replay(options) => {
+                return unless_interrupted(Box::pin(commands::replay::run(&config, &options))).await;
+            }
+            Command::Bench(options) => {
+                return unless_interrupted(Box::pin(commands::bench::run(&options))).await;
+            }
+            Command::BenchServer(options) => bench::server::run(&options).await?,
+            Command::Admin(command) => admin::run(&config, command).await?,
+            Command::Events(command) => commands::api::events(&config, command).await?,
+            Command::DeadLetters(command) => commands::api::dead_letters(&config, command).await?,
+            Command::Config(command) => commands::config::run(&config, &command)?,
+            Command::Migrate(options) => commands::migrate::run(&config, &options).await?,
+            Command::Rebuild(options) => commands::rebuild::run(&config, &options).await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    });
+    // What still runs was given up on.
+    runtime.shutdown_background();
+    done
+}
+
+/// Runs a command to its end, or until it is told to end: then it is dropped, and with it what it keeps for a while.
+async fn unless_interrupted<T>(command: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut signals = serve::Signals::listen()?;
+    tokio::select! {
+        biased;
+        done = command => done,
+        () = signals.wait() => Err(Interrupted.into()),
+    }
+}
+
+/// What a command exits with that was told to end: as if by SIGINT.
+const INTERRUPTED: u8 = 128 + 2;
+
+/// Somebody has told the command to end.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("interrupted")]
+struct Interrupted;
+
+impl Command {
+    /// What is logged unless the configuration says: commands that talk to a person are not interrupted by their server.
+    fn default_log(&self) -> &'static str {
+        match self {
+            Self::Serve { .. } => "info",
+            _ => "warn",
+        }
+    }
+}
+
+fn log_to_standard_error(config: &Config, default: &str) -> Result<()> {
+    let log = config.log.as_deref().unwrap_or(default);
+    let filter = EnvFilter::try_new(log)
+        .map_err(|error| anyhow!("log = {log:?}: {error}; use a level such as info, or a filter"))?;
+    // Colours are for people; a log that goes to a file or a collector has none.
+    let is_coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(is_coloured)
+        .with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => subscriber.init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+    Ok(())
+}
