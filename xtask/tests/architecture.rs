@@ -18,6 +18,8 @@ enum Layer {
     Binary,
     /// The whole shop in one thread, for tests.
     Simulation,
+    /// Any bytes for whatever reads them, for tests.
+    Fuzzing,
     /// Commands for developers; on their own.
     Tools,
 }
@@ -32,6 +34,7 @@ fn layer(name: &str) -> Option<Layer> {
         "testkit" => Layer::Testkit,
         "tradewind" => Layer::Binary,
         "simulation" => Layer::Simulation,
+        "fuzzing" => Layer::Fuzzing,
         "xtask" => Layer::Tools,
         _ if name.starts_with("store-") || name.starts_with("bus-") => Layer::Adapter,
         _ => return None,
@@ -48,7 +51,7 @@ struct Edge {
 }
 
 fn is_allowed(edge: &Edge) -> bool {
-    use Layer::{Adapter, Binary, Contracts, Gateway, Kernel, Service, Simulation, Testkit, Tools};
+    use Layer::{Adapter, Binary, Contracts, Fuzzing, Gateway, Kernel, Service, Simulation, Testkit, Tools};
     let (Some(from), Some(to)) = (layer(&edge.from), layer(&edge.to)) else {
         return false;
     };
@@ -59,6 +62,7 @@ fn is_allowed(edge: &Edge) -> bool {
         Service | Gateway | Adapter | Testkit => matches!(to, Contracts | Kernel),
         Simulation => matches!(to, Contracts | Kernel | Service),
         Binary => matches!(to, Contracts | Kernel | Service | Gateway | Adapter),
+        Fuzzing => matches!(to, Contracts | Kernel | Service | Gateway | Binary),
     }
 }
 
@@ -146,6 +150,8 @@ fn a_dependency_that_points_the_wrong_way_is_refused() {
         ("bus-nats", "tradewind"),
         ("testkit", "orders"),
         ("xtask", "contracts"),
+        ("fuzzing", "store-sql"),
+        ("tradewind", "fuzzing"),
         ("tradewind", "something-new"),
     ] {
         for is_dev in [false, true] {

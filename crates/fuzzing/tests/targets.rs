@@ -1,0 +1,147 @@
+//! Every target with its seeds, with seeds that were changed a little, and with any bytes: what libFuzzer does for
+//! hours, for a moment at every run of the tests.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a repository that cannot be read should stop the test"
+)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fuzzing::{TARGETS, run};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::{Config, TestRunner};
+
+/// Inputs that each target is given.
+const INPUTS: u32 = 192;
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz")
+}
+
+fn names(directory: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let directory = directory().join("corpus").join(target);
+    let seeds = names(&directory).into_iter();
+    seeds.map(|name| fs::read(directory.join(name)).unwrap()).collect()
+}
+
+/// A change of some bytes, as a fuzzer makes it.
+#[derive(Clone, Debug)]
+enum Change {
+    Replace(Index, u8),
+    Insert(Index, Vec<u8>),
+    Remove(Index, usize),
+    Repeat(Index, usize),
+}
+
+impl Change {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        let span = |from: usize, length: usize| from..(from + length).min(bytes.len());
+        match self {
+            _ if bytes.is_empty() => {}
+            Self::Replace(at, byte) => *at.get_mut(bytes) = *byte,
+            Self::Insert(at, new) => {
+                let at = at.index(bytes.len());
+                bytes.splice(at..at, new.iter().copied());
+            }
+            Self::Remove(at, length) => drop(bytes.drain(span(at.index(bytes.len()), *length))),
+            Self::Repeat(at, length) => {
+                let piece = bytes[span(at.index(bytes.len()), *length)].to_vec();
+                bytes.extend(piece);
+            }
+        }
+    }
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let byte = prop_oneof![
+        any::<u8>(),
+        prop::sample::select(b"\0\"{}[]:,.-+/\\ 0919eE%=&\n".to_vec())
+    ];
+    prop_oneof![
+        4 => (any::<Index>(), byte.clone()).prop_map(|(at, byte)| Change::Replace(at, byte)),
+        3 => (any::<Index>(), prop::collection::vec(byte, 1..4)).prop_map(|(at, new)| Change::Insert(at, new)),
+        3 => (any::<Index>(), 1..9_usize).prop_map(|(at, length)| Change::Remove(at, length)),
+        1 => (any::<Index>(), 1..60_usize).prop_map(|(at, length)| Change::Repeat(at, length)),
+    ]
+}
+
+/// Seeds, changed more or less; now and then anything.
+fn inputs(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+    let changed =
+        (prop::sample::select(seeds), prop::collection::vec(change(), 1..6)).prop_map(|(mut bytes, changes)| {
+            changes.iter().for_each(|change| change.apply(&mut bytes));
+            bytes
+        });
+    prop_oneof![5 => changed, 1 => prop::collection::vec(any::<u8>(), 0..80)]
+}
+
+fn hold(target: &str) {
+    let seeds = seeds(target);
+    for seed in &seeds {
+        run(target, seed);
+    }
+    let config = Config {
+        cases: INPUTS,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let outcome = TestRunner::new(config).run(&inputs(seeds), |bytes| {
+        run(target, &bytes);
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{target}: {error}");
+    }
+}
+
+macro_rules! targets {
+    ($($target:ident)+) => {
+        $(
+            #[test]
+            fn $target() {
+                hold(stringify!($target));
+            }
+        )+
+
+        const TESTED: &[&str] = &[$(stringify!($target)),+];
+    };
+}
+
+targets! {
+    authorization
+    bodies
+    cloud_events
+    configuration
+    cursors
+    events
+    history
+    idempotency_key
+    ids
+    if_match
+    money
+    networks
+    queries
+    texts
+    traces
+}
+
+#[test]
+fn every_target_has_seeds_and_is_tested() {
+    let targets: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(
+        TESTED.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(),
+        targets
+    );
+    assert_eq!(names(&directory().join("corpus")), targets);
+}
