@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod fuzz;
 mod mutants;
 mod report;
 mod step;
@@ -55,6 +56,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Let libFuzzer look for bytes that are read as they should not be; needs a nightly compiler and cargo-fuzz
+    Fuzz {
+        /// Only this one, of those in fuzz/corpus
+        target: Option<String>,
+        /// How long each is fuzzed
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// Run the whole shop in one thread under seeds, with faults between any two steps (`sim --help` says more)
     #[command(disable_help_flag = true)]
     Sim {
@@ -69,12 +78,8 @@ fn main() -> ExitCode {
         Command::Test => &[FORMAT, LINTS, DOCS, TESTS, SIMULATION],
         Command::Ci => &[FORMAT, SPELLING, UNUSED, DEPENDENCIES, LINTS, DOCS, TESTS, SIMULATION],
         Command::Sim { arguments } => return SIMULATION.replace(&arguments),
-        Command::Mutants { names, json } => {
-            return mutants::run(&names, json).unwrap_or_else(|error| {
-                eprintln!("error: {error:#}");
-                ExitCode::FAILURE
-            });
-        }
+        Command::Mutants { names, json } => return exit(mutants::run(&names, json)),
+        Command::Fuzz { target, seconds } => return exit(fuzz::run(target, seconds)),
     };
     let mut report = Report::default();
     let failure = steps.iter().find_map(|step| report.add(step).err());
@@ -86,4 +91,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn exit(done: anyhow::Result<ExitCode>) -> ExitCode {
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }

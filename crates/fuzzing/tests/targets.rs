@@ -137,11 +137,28 @@ targets! {
 }
 
 #[test]
-fn every_target_has_seeds_and_is_tested() {
+fn every_target_has_a_binary_and_seeds_and_is_tested() {
     let targets: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(
         TESTED.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(),
         targets
     );
     assert_eq!(names(&directory().join("corpus")), targets);
+    let sources = names(&directory().join("fuzz_targets"));
+    let sources: BTreeSet<String> = sources.iter().map(|name| name.replace(".rs", "")).collect();
+    assert_eq!(sources, targets);
+    let manifest: toml::Table = fs::read_to_string(directory().join("Cargo.toml"))
+        .unwrap()
+        .parse()
+        .unwrap();
+    let binaries = manifest["bin"].as_array().unwrap().iter();
+    let binaries: BTreeSet<String> = binaries.map(|it| it["name"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(binaries, targets);
+    for target in targets {
+        let source = fs::read_to_string(directory().join(format!("fuzz_targets/{target}.rs"))).unwrap();
+        assert!(
+            source.contains(&format!("run(\"{target}\", bytes)")),
+            "{target} runs another target"
+        );
+    }
 }
