@@ -297,6 +297,8 @@ mod tests {
     async fn a_new_key_is_published_before_it_signs_and_the_old_one_verifies_for_half_an_hour_more() {
         let setup = setup().await;
         setup.verifier.verify(&setup.token()).await.unwrap();
+        // A writer that has just written lets background work gather for a moment.
+        setup.wait(SignedDuration::from_secs(1)).await;
         setup.keys.rotate().await.unwrap();
         let kids = setup.kids().await;
         assert_eq!(kids.len(), 2);

@@ -455,6 +455,8 @@ async fn many_steps_are_told_once_each_under_redelivery_and_restarts() {
         rig.restart(&bus).await;
     }
     rig.settle().await;
+    // What was about to be sent when a process ended is sent when its lease has.
+    rig.pass(Duration::from_secs(60)).await;
     let letters = rig.postbox.letters();
     let told: BTreeSet<OrderId> = letters.iter().filter_map(|letter| letter.order_id).collect();
     assert_eq!((letters.len(), told), (500, orders));

@@ -34,13 +34,13 @@ async fn a_sign_up_makes_a_customer() {
           "line1": "Herengracht 1"
         }
       ],
-      "created_at": "2026-01-01T12:00:00Z",
+      "created_at": "2026-01-01T12:00:00.015Z",
       "email": "Ada@Example.com",
       "id": null,
       "name": "Ada",
       "phone": "+31 20 1",
       "role": "customer",
-      "updated_at": "2026-01-01T12:00:00Z",
+      "updated_at": "2026-01-01T12:00:00.015Z",
       "username": "ada",
       "version": 1
     }
