@@ -338,7 +338,7 @@ impl Bench<'_> {
         self.quiet().await
     }
 
-    /// Waits until no consumer is behind.
+    /// Waits until no consumer is behind, and every customer was told.
     async fn quiet(&self) -> Result<()> {
         let began = now();
         loop {
@@ -346,7 +346,7 @@ impl Bench<'_> {
             let consumers = report["consumers"]
                 .as_object()
                 .context("readiness names the consumers")?;
-            if consumers.values().all(|consumer| consumer["behind"] == false) {
+            if consumers.values().all(|consumer| consumer["behind"] == false) && !self.shop.is_writing().await? {
                 return Ok(());
             }
             ensure!(began.elapsed() < QUIET_MAX, "consumers do not catch up: {report}");

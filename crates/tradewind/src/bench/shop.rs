@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use axum::body::Bytes;
+use contracts::notification::Notification;
 use contracts::order::Order;
 use contracts::product::Product;
 use contracts::{OrderId, Page, ProductId};
@@ -31,6 +32,7 @@ const PAGE: usize = 50;
 /// A shop, ready to be asked.
 #[derive(Debug)]
 pub struct Shop {
+    admin: Client,
     /// Of the products that there is plenty of.
     skus: Vec<String>,
     product: ProductId,
@@ -86,6 +88,7 @@ impl Shop {
             }
         });
         let mut shop = Self {
+            admin,
             skus,
             product: first.context("there are products")?,
             sold_out,
@@ -99,6 +102,12 @@ impl Shop {
             shop.tokens.push(token);
         }
         Ok(shop)
+    }
+
+    /// Whether messages to customers wait to be sent.
+    pub async fn is_writing(&self) -> Result<bool> {
+        let queued: Page<Notification> = self.admin.get("/api/notifications?status=queued&limit=1").await?;
+        Ok(!queued.data.is_empty())
     }
 
     fn order(&self, basket: Basket, number: usize) -> Bytes {
