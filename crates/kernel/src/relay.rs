@@ -19,6 +19,8 @@ use crate::writer::{self, Priority};
 const BATCH: usize = 512;
 /// How often a journal without news is looked at, should a notification have been missed.
 const POLL: Duration = Duration::from_secs(1);
+/// The longest pause before a broker that could not be reached is tried again.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 const CURSOR: &str = "bus";
 
 /// How far the journal has been published. Written with an expected version, which fences a second relay off: the
@@ -57,7 +59,7 @@ pub async fn run(engine: Engine, bus: Arc<dyn Bus>, stop: CancellationToken) {
             Err(error) => {
                 failures += 1;
                 tracing::warn!(error, failures, "the journal cannot be published");
-                backoff(failures)
+                backoff(failures).min(PAUSE_MAX)
             }
         };
         tokio::select! {
