@@ -344,6 +344,49 @@ async fn a_wiped_broker_is_seen_as_a_gap_and_healed_by_republishing() {
     assert_all_seen_once(&target, 5).await;
 }
 
+/// A broker that is away until it is let in.
+#[derive(Debug)]
+struct AwayBus(MemoryBus, AtomicBool);
+
+#[async_trait]
+impl Bus for AwayBus {
+    async fn declare(&self, groups: &[Group]) -> Result<(), BusError> {
+        self.0.declare(groups).await
+    }
+
+    async fn publish(&self, messages: Vec<Message>) -> Result<(), BusError> {
+        if self.1.load(Ordering::Relaxed) {
+            return Err(BusError::new("it is away"));
+        }
+        self.0.publish(messages).await
+    }
+
+    async fn subscribe(&self, group: &Group, from: Vec<Position>) -> Result<Box<dyn Subscription>, BusError> {
+        self.0.subscribe(group, from).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_is_published_to_soon_after_its_return_however_long_it_was_away() {
+    let source = engine(Service::Catalog, store(1)).await;
+    let bus = MemoryBus::default();
+    let away = Arc::new(AwayBus(bus.clone(), AtomicBool::new(true)));
+    tokio::spawn(relay::run(
+        source.clone(),
+        Arc::clone(&away) as _,
+        CancellationToken::new(),
+    ));
+    let target = engine(Service::Inventory, store(2)).await;
+    let bus: Arc<dyn Bus> = Arc::new(bus);
+    let _consumers = witness(&target, &bus, Witness::default());
+    happen(&source, "s0", 1).await;
+    // Long enough for a pause that doubles to become nearly a minute, and not over by itself.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    away.1.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(seen(&target, "s0").await, [1]);
+}
+
 /// A broker that takes its time.
 #[derive(Debug)]
 struct SlowBus(MemoryBus);

@@ -71,7 +71,16 @@ impl Ledgers {
 
     /// What is left to do by anybody but a customer, and how far everything has come.
     pub(crate) fn unsettled(&self) -> Vec<String> {
-        books::unsettled(self)
+        let mut left = books::unsettled(self);
+        for (service, journal) in &self.journals {
+            // A consumer that has never been handed anything has no checkpoint to be behind with.
+            let cursors = self.collection(service, "relay_cursors");
+            let published = cursors.get("bus").and_then(|cursor| cursor["position"].as_u64());
+            if published.unwrap_or(0) < journal.head {
+                left.push(format!("{service} has published {published:?} of {}", journal.head));
+            }
+        }
+        left
     }
 
     pub(crate) fn heads(&self) -> Vec<u64> {
