@@ -78,13 +78,13 @@ pub enum OpenError {
     Thread(#[source] std::io::Error),
 }
 
-/// The connection that writes, to a file that has everything the schema declares.
 /// Makes the file for its owner alone, if it is not there; the log and its index take after it.
 fn make_private(path: &Path) {
     // Where it cannot be made, opening it says why.
     let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
 }
 
+/// The connection that writes, to a file that has everything the schema declares.
 pub(super) fn writer(options: &SqliteOptions) -> Result<Connection, OpenError> {
     options.schema.check().map_err(OpenError::Schema)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
