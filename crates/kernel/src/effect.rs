@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::Context;
 use crate::document::{Collection, Column, ColumnType, Document, Index, Kind, Value};
 use crate::engine::Engine;
-use crate::store::Query;
+use crate::store::{Query, StoreError};
 use crate::writer::{self, Priority};
 
 /// How long a replica holds an effect (and a lane, a relay) before another may take it over.
@@ -27,6 +27,8 @@ pub const EFFECTS_CONCURRENT_MAX: usize = 64;
 /// Effects that wait in memory for their turn, at about 300 bytes each. Beyond that they wait in the store until their
 /// lease has ended, so this is what a burst may have without a pause.
 pub const EFFECTS_QUEUED_MAX: usize = 16 * 1024;
+/// The longest pause before another attempt, unless an effect says otherwise.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// How often the store is asked for effects that nobody holds.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -58,8 +60,11 @@ impl fmt::Display for Intent {
 pub struct EffectRecord {
     #[serde(flatten)]
     intent: Intent,
-    /// When it may be (re)started by anybody.
+    /// When it may be (re)started by anybody; by the clock, which may be set back, and not by the journal's time.
     due_at: Timestamp,
+    /// Who runs it until then: the number of a process's life.
+    #[serde(default)]
+    holder: u64,
     attempts: u32,
     correlation: Arc<str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,10 +85,11 @@ impl EffectRecord {
         }
     }
 
-    pub(crate) fn started(intent: Intent, now: Timestamp, origin: &Context) -> Self {
+    pub(crate) fn started(intent: Intent, now: Timestamp, holder: u64, origin: &Context) -> Self {
         Self {
             intent,
             due_at: now + LEASE,
+            holder,
             attempts: 1,
             correlation: Arc::clone(&origin.correlation),
             trace: origin.trace.clone(),
@@ -138,6 +144,11 @@ pub trait Effect: Send + Sync {
     /// Its permanent name, as given to [`crate::unit::Unit::intend`].
     fn kind(&self) -> &'static str;
 
+    /// The longest that it is ever postponed; what asks for more gets this.
+    fn longest_pause(&self) -> Duration {
+        PAUSE_MAX
+    }
+
     /// Calls, and commits the outcome together with [`crate::unit::Unit::finish`]. A timeout is "unknown": postpone, and
     /// call again with the same key. Must be safe to run twice at once, since a lease can lapse.
     async fn perform(&self, attempt: &Attempt) -> Result<(), Postponed>;
@@ -156,11 +167,10 @@ impl From<writer::Error> for Postponed {
 #[must_use]
 pub fn backoff(attempt: u32) -> Duration {
     let doubled = Duration::from_millis(200).saturating_mul(1 << attempt.saturating_sub(1).min(16));
-    doubled.min(Duration::from_secs(60))
+    doubled.min(PAUSE_MAX)
 }
 
-/// Runs the service's effects until told to stop; those under way are finished or left to their lease. `began` is from
-/// before the first command.
+/// Runs the service's effects until told to stop; those under way are finished or left to their lease.
 ///
 /// Each call is a task of its own. As futures of this one they would stand still whenever it waits itself, some of them
 /// with a turn at the store in their hands; and a panic in one would end them all.
@@ -168,13 +178,17 @@ pub(crate) async fn run(
     engine: Engine,
     effects: Vec<Arc<dyn Effect>>,
     mut started: mpsc::Receiver<Attempt>,
-    began: Timestamp,
     stop: CancellationToken,
 ) {
-    let runner = Arc::new(Runner { engine, effects });
+    let longest_pause = effects.iter().map(|effect| effect.longest_pause()).max();
+    let runner = Arc::new(Runner {
+        engine,
+        effects,
+        horizon: longest_pause.unwrap_or(PAUSE_MAX) + LEASE,
+    });
     let mut running = JoinSet::new();
     // Nobody else can hold an effect of an exclusive store: what a previous process left is taken over at once.
-    let mut orphaned = (!runner.engine.is_shared()).then(|| began + LEASE);
+    let mut walk = (!runner.engine.is_shared()).then(Walk::default);
     let mut sweep_in = Some(runner.engine.clock().sleep(Duration::ZERO));
     loop {
         let free = running.len() < EFFECTS_CONCURRENT_MAX;
@@ -183,13 +197,12 @@ pub(crate) async fn run(
             () = stop.cancelled() => break,
             Some(ended) = running.join_next(), if !running.is_empty() => match ended {
                 Ok(Ended::Call) => {}
-                Ok(Ended::Sweep { due, before }) => {
+                Ok(Ended::Sweep { due, more, walk: next }) => {
                     // A backlog is worked off as fast as calls end, not a page a second.
-                    let more = due.len() == EFFECTS_CONCURRENT_MAX;
                     for id in due {
-                        running.spawn(Arc::clone(&runner).take_over(id, before));
+                        running.spawn(Arc::clone(&runner).take_over(id));
                     }
-                    orphaned = orphaned.filter(|_| more);
+                    walk = next;
                     sweep_in = Some(runner.engine.clock().sleep(if more { Duration::ZERO } else { SWEEP }));
                 }
                 Err(panic) => {
@@ -200,7 +213,7 @@ pub(crate) async fn run(
             },
             () = async { sweep_in.as_mut().expect("checked").await }, if free && sweep_in.is_some() => {
                 sweep_in = None;
-                running.spawn(Arc::clone(&runner).sweep(orphaned));
+                running.spawn(Arc::clone(&runner).sweep(walk.clone()));
             }
             Some(attempt) = started.recv(), if free => {
                 running.spawn(Arc::clone(&runner).start(attempt));
@@ -218,32 +231,73 @@ pub(crate) async fn run(
 struct Runner {
     engine: Engine,
     effects: Vec<Arc<dyn Effect>>,
+    /// Nothing is put off for longer.
+    horizon: Duration,
 }
 
 /// What a task of the runner's has come to.
 enum Ended {
     Call,
-    /// Some intents that nobody holds: their lease ended before that time.
+    /// Some intents that perhaps nobody holds.
     Sweep {
         due: Vec<Arc<str>>,
-        before: Timestamp,
+        /// Whether there are more of them.
+        more: bool,
+        /// What is left of the walk.
+        walk: Option<Walk>,
     },
 }
 
+/// Through all that is open, by id: how far it has come.
+#[derive(Clone, Debug, Default)]
+struct Walk {
+    after: Option<Arc<str>>,
+}
+
 impl Runner {
-    async fn sweep(self: Arc<Self>, orphaned: Option<Timestamp>) -> Ended {
-        let now = self.engine.clock().now();
-        let before = orphaned.map_or(now, |orphaned| orphaned.max(now));
-        let mut query = Query::by(EffectRecord::COLLECTION, "by_due", Vec::new(), EFFECTS_CONCURRENT_MAX);
-        query.range = (Bound::Unbounded, Bound::Excluded(before.into()));
-        let due = match self.engine.reader().ids(&query).await {
+    /// The next step of the walk, and after that what is due.
+    async fn sweep(self: Arc<Self>, walk: Option<Walk>) -> Ended {
+        let looked_up = match &walk {
+            Some(walk) => self.open_after(walk).await,
+            None => self.due().await,
+        };
+        let due = match looked_up {
             Ok(due) => due,
             Err(error) => {
                 tracing::warn!(%error, "effects cannot be looked up");
-                Vec::new()
+                let (due, more) = (Vec::new(), false);
+                return Ended::Sweep { due, more, walk };
             }
         };
-        Ended::Sweep { due, before }
+        let is_full = due.len() == EFFECTS_CONCURRENT_MAX;
+        let more = is_full || walk.is_some();
+        let after = due.last().cloned();
+        let walk = walk.filter(|_| is_full).map(|_| Walk { after });
+        Ended::Sweep { due, more, walk }
+    }
+
+    async fn open_after(&self, walk: &Walk) -> Result<Vec<Arc<str>>, StoreError> {
+        let mut query = Query::all(EffectRecord::COLLECTION, EFFECTS_CONCURRENT_MAX);
+        query.after = walk.after.clone().map(|id| (None, id));
+        self.engine.reader().ids(&query).await
+    }
+
+    async fn due(&self) -> Result<Vec<Arc<str>>, StoreError> {
+        let now = self.engine.clock().now();
+        let mut due = Vec::new();
+        for range in [
+            (Bound::Unbounded, Bound::Excluded(now.into())),
+            (Bound::Excluded((now + self.horizon).into()), Bound::Unbounded),
+        ] {
+            let limit = EFFECTS_CONCURRENT_MAX - due.len();
+            if limit == 0 {
+                break;
+            }
+            let mut query = Query::by(EffectRecord::COLLECTION, "by_due", Vec::new(), limit);
+            query.range = range;
+            due.extend(self.engine.reader().ids(&query).await?);
+        }
+        Ok(due)
     }
 
     async fn start(self: Arc<Self>, attempt: Attempt) -> Ended {
@@ -254,11 +308,15 @@ impl Runner {
         Ended::Call
     }
 
-    /// Takes over an effect whose lease ended before that time, unless somebody else did.
-    async fn take_over(self: Arc<Self>, id: Arc<str>, before: Timestamp) -> Ended {
+    /// Takes over an effect that nobody holds, unless somebody else did.
+    async fn take_over(self: Arc<Self>, id: Arc<str>) -> Ended {
+        let (horizon, life, is_shared) = (self.horizon, self.engine.life(), self.engine.is_shared());
         let attempt = self.edit(&id, move |record, now| {
-            let lapsed = record.due_at < before;
-            lapsed.then(|| {
+            let has_lapsed = record.due_at < now;
+            // It was written before the clock was set back.
+            let is_beyond = record.due_at > now + horizon;
+            let is_left_over = !is_shared && record.holder != life;
+            (has_lapsed || is_beyond || is_left_over).then(|| {
                 record.due_at = now + LEASE;
                 record.attempts += 1;
                 record.attempt()
@@ -292,7 +350,7 @@ impl Runner {
         };
         if let Err(Postponed { after, reason }) = outcome {
             tracing::debug!(intent = %attempt.intent, attempt = attempt.number, reason, "the effect is postponed");
-            self.postpone(&attempt.intent, after).await;
+            self.postpone(&attempt.intent, after.min(effect.longest_pause())).await;
         }
     }
 
@@ -311,7 +369,7 @@ impl Runner {
         id: &Arc<str>,
         change: impl Fn(&mut EffectRecord, Timestamp) -> Option<R> + Send + 'static,
     ) -> Option<R> {
-        let id = Arc::clone(id);
+        let (id, clock, life) = (Arc::clone(id), Arc::clone(self.engine.clock()), self.engine.life());
         let edited = self
             .engine
             .writer()
@@ -320,8 +378,9 @@ impl Runner {
                     return Ok(None);
                 };
                 let mut record = EffectRecord::clone(&record);
-                let answer = change(&mut record, unit.now());
+                let answer = change(&mut record, clock.now());
                 if answer.is_some() {
+                    record.holder = life;
                     unit.put(&id, record);
                 }
                 Ok(answer)

@@ -69,6 +69,7 @@ pub struct Engine {
 struct Inner {
     service: Service,
     parts: Parts,
+    life: u64,
     writer: Writer,
     reader: Reader,
     head: watch::Receiver<Position>,
@@ -120,6 +121,7 @@ impl Engine {
         let (effects_started, effects) = mpsc::channel(effect::EFFECTS_QUEUED_MAX);
         let cache = Cache::new(CACHE_BYTES_MAX);
         let writer_id = parts.ids.uuid(parts.clock.now());
+        let life = writer_id.as_u64_pair().1;
         let (writer, task) = writer::writer(Setup {
             // A replica's own name, so that its last batch is found when an outcome is unknown. An exclusive store has
             // one writer, and needs one row.
@@ -133,6 +135,7 @@ impl Engine {
             clock: Arc::clone(&parts.clock),
             ids: Arc::clone(&parts.ids),
             lanes: LANES_DEFAULT,
+            life,
             shared: parts.shared,
             head: head_changes,
             effects: effects_started,
@@ -153,6 +156,7 @@ impl Engine {
             inner: Arc::new(Inner {
                 service,
                 parts,
+                life,
                 writer,
                 reader,
                 head,
@@ -199,6 +203,12 @@ impl Engine {
         self.inner.parts.shared
     }
 
+    /// A number for this engine's life, which tells what it does from what one before it has left.
+    #[must_use]
+    pub(crate) fn life(&self) -> u64 {
+        self.inner.life
+    }
+
     /// The journal's last position, as this process knows it; changes with each commit.
     #[must_use]
     pub fn head(&self) -> watch::Receiver<Position> {
@@ -239,8 +249,8 @@ impl Engine {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .take();
         let started = taken.expect("a service names its effects once");
-        let (engine, began) = (self.clone(), self.clock().now());
-        self.spawn(move |stop| effect::run(engine, effects, started, began, stop));
+        let engine = self.clone();
+        self.spawn(move |stop| effect::run(engine, effects, started, stop));
     }
 
     /// Deletes records by id.

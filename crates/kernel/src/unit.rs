@@ -19,9 +19,14 @@ use crate::store::{ENVELOPE_BYTES_MAX, EVENT_BYTES_MAX};
 /// What is the same for every command of a batch.
 #[derive(Clone, Debug)]
 pub(crate) struct Turn {
+    /// The time of its events: never before that of the last in the journal.
     pub(crate) now: Timestamp,
+    /// What the clock says, which may have been set back.
+    pub(crate) clock: Timestamp,
     pub(crate) ids: Arc<Ids>,
     pub(crate) lanes: u16,
+    /// Of the process: see [`crate::engine::Engine::life`].
+    pub(crate) life: u64,
 }
 
 /// One command's view of its service: documents to read and write, streams to append to.
@@ -186,7 +191,7 @@ impl<'a> Unit<'a> {
         };
         let id = intent.id();
         if self.overlay.get::<EffectRecord>(Arc::clone(&id)).is_none() {
-            let record = EffectRecord::started(intent, self.turn.now, self.origin);
+            let record = EffectRecord::started(intent, self.turn.clock, self.turn.life, self.origin);
             self.overlay.effects.push(record.attempt());
             self.overlay.write(id, Some(record));
         }

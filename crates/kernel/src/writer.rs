@@ -142,6 +142,8 @@ pub(crate) struct Setup {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<Ids>,
     pub(crate) lanes: u16,
+    /// Of the process: see [`crate::engine::Engine::life`].
+    pub(crate) life: u64,
     /// Whether other processes write to the same store, so that what was read must be checked.
     pub(crate) shared: bool,
     /// Told the head after each commit.

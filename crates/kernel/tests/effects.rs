@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use contracts::Service;
+use jiff::SignedDuration;
 use kernel::clock::{Ids, ManualClock};
 use kernel::context::Context;
 use kernel::document::Document as _;
@@ -226,6 +227,33 @@ async fn what_was_postponed_is_called_again_when_it_said_and_with_the_next_numbe
     assert!((40..45).contains(&took), "{took} s");
 }
 
+/// What was put off until a time that has moved away is not waited for.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_puts_nothing_off() {
+    let rig = Rig::new(|attempt| match attempt.number {
+        1 => Answer::Postponed(Duration::from_secs(20)),
+        _ => Answer::After(Duration::ZERO),
+    })
+    .await;
+    rig.intend(0..1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    rig.clock.jump(SignedDuration::from_hours(-2));
+    rig.settled().await;
+    assert_eq!(rig.calls.counts(), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_under_way_when_the_clock_is_set_back_is_made_twice_at_most() {
+    let rig = Rig::new(|_| Answer::After(Duration::from_secs(10))).await;
+    rig.intend(0..1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    rig.clock.jump(SignedDuration::from_hours(-2));
+    rig.intend(1..2).await;
+    rig.settled().await;
+    // The first one's lease is of another time, so that it is taken over once.
+    assert_eq!(rig.calls.counts(), (3, 2));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_an_effect_costs_its_own_attempt_alone() {
     let rig = Rig::new(|attempt| match (&*attempt.intent.subject, attempt.number) {
@@ -248,6 +276,23 @@ async fn what_a_process_left_open_is_taken_over_by_the_next_one_at_once() {
     let second = Rig::on(&first.store, &first.clock, at_once).await;
     second.settled().await;
     assert_eq!(second.calls.counts(), (3, 3));
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+/// Not when it said: whoever starts a process again may have mended what it was put off for, and the clock too.
+#[tokio::test(start_paused = true)]
+async fn what_a_process_put_off_is_called_again_by_the_next_one_at_once() {
+    let first = Rig::new(|_| Answer::Postponed(Duration::from_secs(30))).await;
+    // More than one look at the store finds.
+    let several = 3 * EFFECTS_CONCURRENT_MAX;
+    first.intend(0..several).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    first.engine.stop().await;
+    first.clock.jump(SignedDuration::from_secs(-20));
+    let began = Instant::now();
+    let second = Rig::on(&first.store, &first.clock, at_once).await;
+    second.settled().await;
+    assert_eq!(second.calls.counts(), (several, several));
     assert!(began.elapsed() < Duration::from_secs(1));
 }
 

@@ -89,11 +89,14 @@ impl<'a> Groups<'a> {
 
     /// A new group, on top of the one that is on its way.
     pub(crate) fn open(&self, flying: Option<&Flying>) -> Open {
+        let clock = self.setup.clock.now();
         Open {
             turn: Turn {
-                now: self.setup.clock.now().max(self.not_before),
+                now: clock.max(self.not_before),
+                clock,
                 ids: Arc::clone(&self.setup.ids),
                 lanes: self.setup.lanes,
+                life: self.setup.life,
             },
             overlay: Overlay::new(
                 self.setup.cache.clone(),
