@@ -38,6 +38,9 @@ pub enum OpenError {
         /// What it looks like.
         reason: &'static str,
     },
+    /// SQLite would open it all the same, and refuse each write.
+    #[error("{0} is read-only: let this user write it, and its directory")]
+    ReadOnly(PathBuf),
     /// A newer binary has migrated it.
     #[error("the store is of form {found}, and this version of tradewind knows forms up to {known}: use a newer one")]
     Newer {
@@ -90,6 +93,9 @@ pub(super) fn writer(options: &SqliteOptions) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     make_private(&options.path);
     let mut connection = Connection::open_with_flags(&options.path, flags)?;
+    if connection.is_readonly(rusqlite::MAIN_DB)? {
+        return Err(OpenError::ReadOnly(options.path.clone()));
+    }
     connection.busy_timeout(Duration::from_millis(BUSY_MS))?;
     // Before anything is written: even the journal mode would change a file that is not ours.
     let new = is_new(&connection, &options.path)?;
