@@ -53,9 +53,11 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{}-{number}", std::process::id())
 }
 
-/// The binary under test.
+/// The binary under test. The crash harness is its own.
 pub fn tradewind() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tradewind"));
+    let built = option_env!("CARGO_BIN_EXE_tradewind").map(PathBuf::from);
+    let binary = built.unwrap_or_else(|| std::env::current_exe().expect("a process knows its binary"));
+    let mut command = Command::new(binary);
     // What the machine's own configuration says is not what is tested.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TRADEWIND_")) {
         command.env_remove(name);
@@ -78,6 +80,13 @@ impl Settings {
         self
     }
 
+    /// Sets an environment variable that is no setting.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// Leaves a setting to the binary's default.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
@@ -89,13 +98,17 @@ impl Settings {
     /// Starts a server on a directory of its own, and waits until it is ready.
     pub async fn start(self) -> Server {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let running = Running::start(directory.path(), &self.environment);
-        let server = Server {
+        self.start_in(directory).await
+    }
+
+    /// The same, where the directory is made already.
+    pub async fn start_in(self, directory: TempDir) -> Server {
+        let mut server = Server {
             directory,
             environment: self.environment,
-            running: Some(running),
+            running: None,
         };
-        server.until_ready().await;
+        server.start_again().await;
         server
     }
 }
@@ -120,7 +133,8 @@ struct Running {
 }
 
 impl Running {
-    fn start(directory: &Path, environment: &BTreeMap<String, String>) -> Self {
+    /// Starts it, and waits until it says where it listens. If it does not, what it has said instead.
+    fn start(directory: &Path, environment: &BTreeMap<String, String>) -> Result<Self, String> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -144,8 +158,7 @@ impl Running {
         let url = loop {
             let Ok(line) = lines.recv_timeout(DEADLINE) else {
                 let _ = (child.kill(), child.wait(), watchdog.kill(), watchdog.wait());
-                let log = std::fs::read_to_string(directory.join("log")).unwrap_or_default();
-                panic!("the server does not say where it listens:\n{printed}\n{log}");
+                return Err(printed);
             };
             printed.push_str(&line);
             printed.push('\n');
@@ -158,13 +171,13 @@ impl Running {
             printed.push_str(&line);
             printed.push('\n');
         }
-        Self {
+        Ok(Self {
             child,
             url,
             printed,
             watchdog,
             _leash: leash,
-        }
+        })
     }
 
     /// Waits for the process to end.
@@ -286,9 +299,41 @@ impl Server {
 
     /// Starts it again on the same directory, after [`kill`](Self::kill) or [`stop`](Self::stop). The port is another one.
     pub async fn start_again(&mut self) {
+        let is_ready = self.start_unless_it_ends().await;
+        assert!(is_ready, "the server does not start:\n{}", self.log());
+    }
+
+    /// The same, for a server that may end before it is ready: whether it did not.
+    pub async fn start_unless_it_ends(&mut self) -> bool {
         assert!(self.running.is_none(), "the server runs");
-        self.running = Some(Running::start(self.directory.path(), &self.environment));
-        self.until_ready().await;
+        let Ok(running) = Running::start(self.directory.path(), &self.environment) else {
+            return false;
+        };
+        let nobody = Actor::at(&running.url);
+        self.running = Some(running);
+        let ready = eventually("the server is ready", async || {
+            let answered = nobody.get("/readyz").attempt().await;
+            answered.is_none_or(|answer| answer.status == 200).then_some(())
+        });
+        ready.await;
+        !self.has_ended()
+    }
+
+    /// Whether it has ended by itself. If it has, it can be started again.
+    pub fn has_ended(&mut self) -> bool {
+        let Some(running) = &mut self.running else {
+            return true;
+        };
+        if running.child.try_wait().expect("it is our child").is_none() {
+            return false;
+        }
+        self.running.take().expect("it was there").ended();
+        true
+    }
+
+    /// Changes an environment variable for the starts to come.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.environment.insert(name.to_owned(), value.to_owned());
     }
 
     /// Stops it and starts it again.
@@ -300,8 +345,7 @@ impl Server {
     /// Stops it and starts it again with another setting.
     pub async fn restart_with(&mut self, name: &str, value: &str) {
         self.stop();
-        self.environment
-            .insert(format!("TRADEWIND_{}", name.to_ascii_uppercase()), value.to_owned());
+        self.set_variable(&format!("TRADEWIND_{}", name.to_ascii_uppercase()), value);
         self.start_again().await;
     }
 

@@ -35,6 +35,9 @@ const SEEDED: &[(&str, &str)] = &[
     ("CARGO_TARGET_DIR", "target/simulation"),
 ];
 
+/// The real binary, built for release: a crash may depend on how fast it is.
+const CRASH: Step = Step::cargo("crash", &["run", "--quiet", "--release", "--package", "crash", "--"]);
+
 const SPELLING: Step = Step::tool("spelling", "typos", &[]);
 const UNUSED: Step = Step::cargo("unused dependencies", &["machete"]).optional();
 /// Without the advisories, which are fetched from outside the registry.
@@ -64,6 +67,13 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
+    /// Run the real binary under load, kill and starve it round after round, and check its books (`crash --help` says more)
+    #[command(disable_help_flag = true)]
+    Crash {
+        /// What the harness is told
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run the whole shop in one thread under seeds, with faults between any two steps (`sim --help` says more)
     #[command(disable_help_flag = true)]
     Sim {
@@ -77,6 +87,7 @@ fn main() -> ExitCode {
     let steps: &[Step] = match Command::parse() {
         Command::Test => &[FORMAT, LINTS, DOCS, TESTS, SIMULATION],
         Command::Ci => &[FORMAT, SPELLING, UNUSED, DEPENDENCIES, LINTS, DOCS, TESTS, SIMULATION],
+        Command::Crash { arguments } => return CRASH.replace(&arguments),
         Command::Sim { arguments } => return SIMULATION.replace(&arguments),
         Command::Mutants { names, json } => return exit(mutants::run(&names, json)),
         Command::Fuzz { target, seconds } => return exit(fuzz::run(target, seconds)),

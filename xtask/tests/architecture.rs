@@ -20,6 +20,8 @@ enum Layer {
     Simulation,
     /// Any bytes for whatever reads them, for tests.
     Fuzzing,
+    /// The binary under load, and how it dies, for tests.
+    Crash,
     /// Commands for developers; on their own.
     Tools,
 }
@@ -35,6 +37,7 @@ fn layer(name: &str) -> Option<Layer> {
         "tradewind" => Layer::Binary,
         "simulation" => Layer::Simulation,
         "fuzzing" => Layer::Fuzzing,
+        "crash" => Layer::Crash,
         "xtask" => Layer::Tools,
         _ if name.starts_with("store-") || name.starts_with("bus-") => Layer::Adapter,
         _ => return None,
@@ -51,18 +54,19 @@ struct Edge {
 }
 
 fn is_allowed(edge: &Edge) -> bool {
-    use Layer::{Adapter, Binary, Contracts, Fuzzing, Gateway, Kernel, Service, Simulation, Testkit, Tools};
+    use Layer::{Adapter, Binary, Contracts, Crash, Fuzzing, Gateway, Kernel, Service, Simulation, Testkit, Tools};
     let (Some(from), Some(to)) = (layer(&edge.from), layer(&edge.to)) else {
         return false;
     };
     match from {
         Contracts | Tools => false,
-        _ if to == Testkit => edge.is_dev || from == Simulation,
+        _ if to == Testkit => edge.is_dev || matches!(from, Simulation | Crash),
         Kernel => to == Contracts,
         Service | Gateway | Adapter | Testkit => matches!(to, Contracts | Kernel),
         Simulation => matches!(to, Contracts | Kernel | Service),
         Binary => matches!(to, Contracts | Kernel | Service | Gateway | Adapter),
         Fuzzing => matches!(to, Contracts | Kernel | Service | Gateway | Binary),
+        Crash => matches!(to, Contracts | Kernel | Service | Binary),
     }
 }
 
@@ -152,6 +156,8 @@ fn a_dependency_that_points_the_wrong_way_is_refused() {
         ("xtask", "contracts"),
         ("fuzzing", "store-sql"),
         ("tradewind", "fuzzing"),
+        ("crash", "store-sql"),
+        ("tradewind", "crash"),
         ("tradewind", "something-new"),
     ] {
         for is_dev in [false, true] {

@@ -2,7 +2,7 @@
 
 #![expect(
     unreachable_pub,
-    reason = "only fuzzing depends on it; `pub` marks what its other modules use"
+    reason = "only fuzzing and the crash harness depend on it; `pub` marks what its other modules use"
 )]
 
 mod bench;
@@ -17,7 +17,7 @@ mod recipients;
 pub mod replay;
 mod server;
 mod stopwatch;
-mod system;
+pub mod system;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -29,6 +29,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::commands::{admin, serve};
 use crate::config::{Config, LogFormat};
+use crate::system::{Around, Plain};
 
 /// An event-driven commerce backend: it takes an order from sign-up to reserved, paid, confirmed and notified.
 #[derive(Debug, Parser)]
@@ -79,13 +80,19 @@ enum Command {
 /// Does what the command line says.
 #[must_use]
 pub fn main() -> ExitCode {
+    main_with(&Plain)
+}
+
+/// The same, with something around the ports of what is served.
+#[must_use]
+pub fn main_with(around: &dyn Around) -> ExitCode {
     let arguments = Arguments::parse();
     // The first, and only, provider of TLS in this process.
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         eprintln!("error: TLS has been set up twice");
         return ExitCode::FAILURE;
     }
-    match run(arguments) {
+    match run(arguments, around) {
         Ok(code) => code,
         Err(error) if error.is::<Interrupted>() => ExitCode::from(INTERRUPTED),
         Err(error) if error.is::<output::Unread>() => ExitCode::from(output::UNREAD),
@@ -96,13 +103,13 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> Result<ExitCode> {
+fn run(arguments: Arguments, around: &dyn Around) -> Result<ExitCode> {
     let config = Config::load(arguments.config.as_deref())?;
     log_to_standard_error(&config, arguments.command.default_log())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(async {
         match arguments.command {
-            Command::Serve { services } => serve::run(&config, &services).await?,
+            Command::Serve { services } => serve::run(&config, &services, around).await?,
             Command::Demo(options) => unless_interrupted(Box::pin(commands::demo::run(&options))).await?,
             Command::Replay(options) => {
                 return unless_interrupted(Box::pin(commands::replay::run(&config, &options))).await;

@@ -19,8 +19,10 @@ use kernel::embedded::{EmbeddedBus, Journal};
 use kernel::engine::{Engine, Parts, schema};
 use kernel::reaction::Consumers;
 use kernel::rebuild::Fold;
+use kernel::relay;
 use kernel::store::Store;
 use metrics_exporter_prometheus::PrometheusHandle;
+use payments::provider::Provider;
 use payments::simulated::Simulated;
 use store_sql::{SqliteOptions, SqliteStore};
 use users::{Argon2Hasher, Keys, Users};
@@ -105,11 +107,31 @@ fn open_stores(data: &DataDirectory, ids: &Ids, clock: &dyn Clock) -> Result<Vec
     })
 }
 
-/// What is put around the parts of a system to measure it. Nothing is, in a shop.
+/// What is put around the ports of a system to measure it, or to break it. Nothing is, in a shop.
 pub trait Around: Send + Sync {
+    /// Around the clock.
+    fn clock(&self, clock: Arc<dyn Clock>) -> Arc<dyn Clock> {
+        clock
+    }
+
+    /// Around a service's store.
+    fn store(&self, _: Service, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        store
+    }
+
     /// Around the bus.
     fn bus(&self, bus: Arc<dyn Bus>) -> Arc<dyn Bus> {
         bus
+    }
+
+    /// Whether the journals must be published to the bus, since it reads none itself.
+    fn is_published_to(&self) -> bool {
+        false
+    }
+
+    /// Around the payment provider.
+    fn provider(&self, provider: Arc<dyn Provider>) -> Arc<dyn Provider> {
+        provider
     }
 
     /// Around a service's routes.
@@ -144,7 +166,7 @@ impl System {
         metrics: PrometheusHandle,
         around: &dyn Around,
     ) -> Result<Self> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let clock = around.clock(Arc::new(SystemClock::new()));
         let ids = Arc::new(Ids::from_entropy());
         let mut engines = BTreeMap::new();
         let mut stores = Vec::new();
@@ -152,7 +174,7 @@ impl System {
             let store = Arc::new(store);
             stores.push(Arc::clone(&store));
             let parts = Parts {
-                store,
+                store: around.store(described.service, store),
                 shared: false,
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
@@ -192,7 +214,8 @@ impl System {
         };
         let orders =
             orders::Orders::start(engine(Service::Orders), &bus, &verifier, access.clone(), &orders_config).await?;
-        let provider = Arc::new(Simulated::open(&data.ledger()).context("cannot open the payment ledger")?);
+        let provider = Simulated::open(&data.ledger()).context("cannot open the payment ledger")?;
+        let provider = around.provider(Arc::new(provider));
         let payments = payments::Payments::start(engine(Service::Payments), &bus, &verifier, provider).await?;
         let notifications_config = notifications::Config {
             templates: config.templates.clone(),
@@ -219,6 +242,11 @@ impl System {
         ]
         .map(Consumers::clone)
         .to_vec();
+        if around.is_published_to() {
+            for engine in engines.values() {
+                engine.spawn(|stop| relay::run(engine.clone(), Arc::clone(&bus), stop));
+            }
+        }
         // So that nobody is served whose order would come before a consumer begins.
         let begun = futures::future::join_all(consumers.iter().map(Consumers::begun));
         if tokio::time::timeout(BEGIN_TIMEOUT, begun).await.is_err() {

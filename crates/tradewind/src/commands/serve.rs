@@ -17,7 +17,7 @@ use crate::system::{Around, Plain, System};
 use crate::{first_admin, metrics, server};
 
 /// Runs until SIGTERM or SIGINT, then finishes what was accepted, unless told a second time.
-pub async fn run(config: &Config, services: &[String]) -> Result<()> {
+pub async fn run(config: &Config, services: &[String], around: &dyn Around) -> Result<()> {
     if !services.is_empty() {
         bail!(
             "this build runs all services in one process; start it as `tradewind serve` \
@@ -29,7 +29,7 @@ pub async fn run(config: &Config, services: &[String]) -> Result<()> {
     let data = DataDirectory::lock(&config.data)?;
     let listener = Listener::bind(config.listen).await?;
     let address = listener.address()?;
-    let system = System::start(config, &data, metrics::install()?, &Plain).await?;
+    let system = System::start(config, &data, metrics::install()?, around).await?;
     let admin = first_admin::ensure(&system.users, config, &data).await?;
     let stop = CancellationToken::new();
     for note in &config.notes {

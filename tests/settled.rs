@@ -66,10 +66,5 @@ pub fn assert_orders_are_as_acknowledged(books: &Books, told: &Told) {
         orders.keys().map(|id| (id.clone(), 1)).collect()
     );
     let statuses = counted(orders.values().map(status));
-    println!(
-        "{} orders, {} of them acknowledged: {statuses:?}",
-        orders.len(),
-        told.orders.len()
-    );
     assert!(!statuses.contains_key("pending"), "{statuses:?}");
 }

@@ -1,7 +1,9 @@
 //! Customers who go on whatever happens to the server, and remember what they were told.
 #![expect(unreachable_pub, reason = "nobody depends on a test; `pub` marks what its files use")]
+#![allow(dead_code, reason = "each that has customers uses another part of it")]
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -37,8 +39,13 @@ impl Dice {
         self.0.random_range(least..=most)
     }
 
-    fn percent(&mut self, chance: u64) -> bool {
+    pub fn percent(&mut self, chance: u64) -> bool {
         self.between(1, 100) <= chance
+    }
+
+    pub fn one_of<'a, T>(&mut self, several: &'a [T]) -> &'a T {
+        let last = u64::try_from(several.len() - 1).unwrap();
+        &several[usize::try_from(self.between(0, last)).unwrap()]
     }
 }
 
@@ -56,6 +63,8 @@ pub struct Told {
     pub cancelled: usize,
     /// Requests that were sent again since they had no answer.
     pub repeated: usize,
+    /// Answers that the shop cannot do it just now (503).
+    pub refused: usize,
 }
 
 impl fmt::Display for Told {
@@ -93,9 +102,15 @@ impl Told {
 
     /// [P11] The same request under the same key has the same answer, after all those restarts.
     pub async fn assert_keys_answer_as_they_did(&self, server: &Server) {
+        let mut signed_in = BTreeMap::new();
         for (request, (customer, body)) in self.keyed.iter().take(100) {
+            let customer = match signed_in.entry(&customer.id) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    new.insert(server.anonymous().signed_in(&customer.email, &customer.password).await)
+                }
+            };
             let again = customer
-                .moved_to(server)
                 .post("/api/orders", body.clone())
                 .key(request)
                 .await
@@ -147,7 +162,7 @@ impl Load {
             let actor = server.customer().await;
             for _ in 0..ERRANDS_AT_ONCE {
                 let customer = Customer {
-                    actor: actor.clone(),
+                    actor: Mutex::new(actor.clone()),
                     shop: shop.clone(),
                 };
                 working.spawn(customer.run_errands(Dice::new(dice.between(0, u64::MAX))));
@@ -161,6 +176,21 @@ impl Load {
         server.url().clone_into(&mut self.shop.url.write().unwrap());
     }
 
+    /// The SKU of which there is much.
+    pub fn sku(&self) -> &str {
+        &self.shop.products[0].sku
+    }
+
+    /// How many orders were acknowledged so far.
+    pub fn acknowledged(&self) -> usize {
+        self.shop.told.lock().unwrap().orders.len()
+    }
+
+    /// How often they were refused so far.
+    pub fn refused(&self) -> usize {
+        self.shop.told.lock().unwrap().refused
+    }
+
     /// What was begun is finished. What they were told.
     pub async fn end(mut self) -> Told {
         self.shop.closed.store(true, Ordering::Relaxed);
@@ -171,9 +201,10 @@ impl Load {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Customer {
-    actor: Actor,
+    /// As last signed in.
+    actor: Mutex<Actor>,
     shop: Shop,
 }
 
@@ -211,23 +242,30 @@ impl Customer {
         let request = crate::support::unique("request");
         let count = dice.between(1, 3);
         let lines = (0..count).map(|_| {
-            let product = &self.shop.products[usize::try_from(dice.between(0, 3)).unwrap()];
+            let product = dice.one_of(&self.shop.products);
             json!({"sku": product.sku, "quantity": dice.between(1, 3)})
         });
         let body = json!({"lines": lines.collect::<Vec<_>>(), "metadata": {"request": request}});
         let answer = if dice.percent(60) {
             let place = |actor: &Actor| actor.post("/api/orders", body.clone()).key(&request);
             let answer = self.insist(place).await.expect(201);
-            let keyed = (self.actor.clone(), body.clone());
+            let keyed = (self.here(), body.clone());
             self.told(|told| told.keyed.insert(request.clone(), keyed));
             answer
         } else {
             let answered = self.here().post("/api/orders", body).attempt().await;
-            let Some(answer) = answered.filter(|answer| answer.status != 503) else {
-                tokio::time::sleep(PAUSE).await;
-                return None;
-            };
-            answer.expect(201)
+            match answered {
+                Some(answer) if answer.status == 401 => {
+                    self.sign_in_again().await;
+                    return None;
+                }
+                Some(answer) if answer.status != 503 => answer.expect(201),
+                refused => {
+                    self.told(|told| told.refused += usize::from(refused.is_some()));
+                    tokio::time::sleep(PAUSE).await;
+                    return None;
+                }
+            }
         };
         let order = id_of(&answer.json);
         self.told(|told| told.orders.insert(request, answer.json));
@@ -267,11 +305,28 @@ impl Customer {
         loop {
             let answered = call(&self.here()).attempt().await;
             match answered {
+                Some(answer) if answer.status == 401 => self.sign_in_again().await,
                 Some(answer) if answer.status != 503 && answer.json["code"] != "in-progress" => return answer,
-                Some(_) => {}
+                Some(answer) => self.told(|told| told.refused += usize::from(answer.status == 503)),
                 None => self.told(|told| told.repeated += 1),
             }
             tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// The clock has jumped, and tokens are of another time.
+    async fn sign_in_again(&self) {
+        let here = self.here();
+        let body = json!({"email": here.email, "password": here.password});
+        // With a token that is not valid nobody is let in at all.
+        let nobody = Actor { token: None, ..here };
+        let answered = nobody.post("/api/login", body).attempt().await;
+        match answered {
+            Some(answer) if answer.status != 503 => {
+                let token = answer.expect(200).text_at("token");
+                self.actor.lock().unwrap().token = Some(token);
+            }
+            _ => tokio::time::sleep(PAUSE).await,
         }
     }
 
@@ -279,7 +334,7 @@ impl Customer {
     fn here(&self) -> Actor {
         Actor {
             base: self.shop.url.read().unwrap().clone(),
-            ..self.actor.clone()
+            ..self.actor.lock().unwrap().clone()
         }
     }
 

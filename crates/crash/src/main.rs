@@ -1,0 +1,148 @@
+//! `cargo xtask crash`: the real binary under load, killed at every point and in every way that a machine knows, and its
+//! books afterwards [P1, P2, P4 to P8, P10, P11].
+//!
+//! The binary is this one: started with a [plan](plan::VARIABLE) it is `tradewind`, command line and all, with points
+//! around its ports.
+
+#[path = "../../../tests/books.rs"]
+mod books;
+mod broker;
+#[path = "../../../tests/customers.rs"]
+#[expect(clippy::unwrap_used, reason = "what is not as expected should stop the harness")]
+mod customers;
+mod disk;
+mod plan;
+mod points;
+mod report;
+#[path = "../../../tests/settled.rs"]
+#[expect(clippy::unwrap_used, reason = "what is not as expected should stop the harness")]
+mod settled;
+mod shop;
+#[path = "../../../tests/support.rs"]
+#[expect(dead_code, reason = "tests use the other parts of it")]
+mod support;
+mod trouble;
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::Instant;
+
+use crate::customers::Dice;
+use crate::plan::Plan;
+use crate::points::Points;
+use crate::report::Report;
+use crate::shop::Shop;
+use crate::trouble::{Kind, Trouble};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Rounds that one shop goes through before its books are looked at.
+const ROUNDS_PER_SHOP: usize = 10;
+
+/// Run the real binary under load, kill it and starve it round after round, and check the books afterwards.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask crash")]
+struct Arguments {
+    /// How often something befalls a shop
+    #[arg(long, default_value_t = 20)]
+    rounds: usize,
+    /// What befalls it, and what its customers do [default: another one each time]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    match std::env::var(plan::VARIABLE) {
+        Ok(plan) => {
+            let plan: Plan = serde_json::from_str(&plan).expect("the harness writes plans");
+            tradewind::main_with(&Points::new(plan))
+        }
+        Err(_) => harness().unwrap_or_else(|error| {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }),
+    }
+}
+
+fn harness() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    disk::enter_a_namespace_of_its_own()?;
+    let report = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(rounds(&arguments));
+    match arguments.json {
+        true => println!("{}", serde_json::to_string_pretty(&report)?),
+        false => println!("{report}"),
+    }
+    Ok(match report.violation {
+        None => ExitCode::SUCCESS,
+        Some(_) => ExitCode::FAILURE,
+    })
+}
+
+async fn rounds(arguments: &Arguments) -> Report {
+    let seed = arguments.seed.unwrap_or_else(|| std::process::id().into());
+    let bar = ProgressBar::new(arguments.rounds as u64);
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} rounds {eta} {msg}") {
+        bar.set_style(style);
+    }
+    let mut report = Report::new(seed);
+    if !disk::may_mount() {
+        report.impossible = vec![Kind::DiskFull, Kind::ReadOnly];
+    }
+    let report = Arc::new(Mutex::new(report));
+    for (number, first) in (0..).zip((0..arguments.rounds).step_by(ROUNDS_PER_SHOP)) {
+        let rounds = ROUNDS_PER_SHOP.min(arguments.rounds - first);
+        // What is not as it should be panics, here or in a customer's task.
+        let shop = tokio::spawn(one_shop(seed, number, rounds, Arc::clone(&report), bar.clone()));
+        let ended = shop.await.context("see above").and_then(|ended| ended);
+        if let Err(error) = ended {
+            let mut report = lock(&report);
+            report.violation = Some(format!("{}: {error:#}", report.doing));
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    std::mem::take(&mut *lock(&report))
+}
+
+async fn one_shop(seed: u64, number: u64, rounds: usize, report: Arc<Mutex<Report>>, bar: ProgressBar) -> Result<()> {
+    let mut dice = Dice::new(seed + number);
+    let (has_disk, has_broker) = (disk::may_mount() && number.is_multiple_of(2), number % 4 > 1);
+    let mut shop = Shop::open(&mut dice, has_disk, has_broker).await?;
+    // Of every kind one, and then as the dice fall.
+    let mut all = Kind::ALL.iter().map(|(kind, _)| *kind).filter(|_| number == 0);
+    for _ in 0..rounds {
+        let kind = all.find(|kind| shop.may_suffer(*kind));
+        let kind = kind.unwrap_or_else(|| Kind::of(&mut dice, |kind| shop.may_suffer(kind)));
+        let trouble = Trouble::of(kind, &mut dice, shop.has_broker());
+        bar.set_message(trouble.kind().as_str());
+        lock(&report).doing = format!("{trouble:?}");
+        let began = Instant::now();
+        let has_struck = shop.suffer(trouble).await?;
+        lock(&report).add(trouble, has_struck, began.elapsed());
+        bar.inc(1);
+        if bar.is_hidden() {
+            let struck = if has_struck { "struck" } else { "did not strike" };
+            eprintln!("{trouble:?} {struck}, {:?}", began.elapsed());
+        }
+    }
+    bar.set_message("audit");
+    lock(&report).doing = "the audit".to_owned();
+    let told = shop.audit().await?;
+    lock(&report).settle(&told);
+    Ok(())
+}
+
+fn lock(report: &Mutex<Report>) -> std::sync::MutexGuard<'_, Report> {
+    report.lock().unwrap_or_else(PoisonError::into_inner)
+}

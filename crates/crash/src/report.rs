@@ -1,0 +1,136 @@
+//! What befell the shops, and what became of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+use crate::customers::Told;
+use crate::plan::Point;
+use crate::trouble::{Kind, Trouble};
+
+/// How often something was tried, and how often it came about.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Tries {
+    rounds: u64,
+    struck: u64,
+    longest_ms: u128,
+}
+
+impl Tries {
+    fn add(&mut self, has_struck: bool, took: Duration) {
+        self.rounds += 1;
+        self.struck += u64::from(has_struck);
+        self.longest_ms = self.longest_ms.max(took.as_millis());
+    }
+}
+
+/// All of it.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Report {
+    /// The first shop's seed.
+    seed: u64,
+    shops: u64,
+    rounds: u64,
+    orders: usize,
+    payments: usize,
+    cancellations: usize,
+    repeated: usize,
+    troubles: BTreeMap<Kind, Tries>,
+    points: BTreeMap<Point, Tries>,
+    /// What a shop is suffering.
+    #[serde(skip)]
+    pub(crate) doing: String,
+    /// What was found wrong.
+    pub(crate) violation: Option<String>,
+    /// What could not be tried here.
+    pub(crate) impossible: Vec<Kind>,
+}
+
+impl Report {
+    /// Nothing yet.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            ..Self::default()
+        }
+    }
+
+    /// A round is over.
+    pub(crate) fn add(&mut self, trouble: Trouble, has_struck: bool, took: Duration) {
+        self.rounds += 1;
+        self.troubles.entry(trouble.kind()).or_default().add(has_struck, took);
+        if let Trouble::Point(death) = trouble {
+            self.points.entry(death.point).or_default().add(has_struck, took);
+        }
+    }
+
+    /// A shop's books are right.
+    pub(crate) fn settle(&mut self, told: &Told) {
+        self.shops += 1;
+        self.orders += told.orders.len();
+        self.payments += told.paid;
+        self.cancellations += told.cancelled;
+        self.repeated += told.repeated;
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new();
+        table
+            .load_preset(presets::NOTHING)
+            .set_header(["", "rounds", "struck", "longest, ms"]);
+        for (kind, _) in Kind::ALL {
+            row(&mut table, kind.as_str(), self.troubles.get(&kind));
+        }
+        for point in Point::ALL {
+            let name = serde_json::to_value(point).map_err(|_| fmt::Error)?;
+            let name = name.as_str().unwrap_or_default().replace('-', " ");
+            row(&mut table, &format!("  killed {name}"), self.points.get(&point));
+        }
+        for column in 1..=3 {
+            if let Some(column) = table.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        writeln!(f, "{table}\n")?;
+        let Self {
+            seed,
+            shops,
+            rounds,
+            orders,
+            payments,
+            cancellations,
+            repeated,
+            ..
+        } = self;
+        writeln!(
+            f,
+            "{orders} orders, {payments} payments and {cancellations} cancellations were acknowledged; {repeated} \
+             requests had no answer and were repeated."
+        )?;
+        for kind in &self.impossible {
+            writeln!(f, "Not tried, since this user may not mount: {}.", kind.as_str())?;
+        }
+        match &self.violation {
+            Some(violation) => write!(f, "Violated in round {} from seed {seed}: {violation}", rounds + 1),
+            None => write!(
+                f,
+                "{rounds} rounds in {shops} shops from seed {seed}, nothing violated."
+            ),
+        }
+    }
+}
+
+fn row(table: &mut Table, name: &str, tries: Option<&Tries>) {
+    let tries = tries.copied().unwrap_or_default();
+    let numbers = [tries.rounds.into(), tries.struck.into(), tries.longest_ms];
+    table.add_row(
+        [name.to_owned()]
+            .into_iter()
+            .chain(numbers.map(|it: u128| it.to_string())),
+    );
+}
