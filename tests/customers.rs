@@ -186,11 +186,6 @@ impl Load {
         self.shop.told.lock().unwrap().orders.len()
     }
 
-    /// How often they were refused so far.
-    pub fn refused(&self) -> usize {
-        self.shop.told.lock().unwrap().refused
-    }
-
     /// What was begun is finished. What they were told.
     pub async fn end(mut self) -> Told {
         self.shop.closed.store(true, Ordering::Relaxed);

@@ -67,6 +67,11 @@ impl Disk {
         filled
     }
 
+    /// Whether there is none.
+    pub(crate) fn is_full(&self) -> Result<bool> {
+        Ok(rustix::fs::statvfs(&self.0)?.f_bavail == 0)
+    }
+
     /// There is room again.
     pub(crate) fn empty(&self) -> Result<()> {
         mount(&["-o", &format!("remount,size={SIZE}")], &self.0)

@@ -161,11 +161,9 @@ impl Shop {
     async fn disk_is_full(&mut self) -> Result<bool> {
         self.is_running().await?;
         let disk = self.disk.as_ref().expect("it is chosen where there is one");
-        let before = self.load.refused();
         disk.fill()?;
-        // There may be room in the files for a while.
-        let refused = async || (self.load.refused() > before).then_some(());
-        eventually("somebody is refused, since the disk is full", refused).await;
+        let full = async || disk.is_full().is_ok_and(|it| it).then_some(());
+        eventually("the disk is full", full).await;
         tokio::time::sleep(TROUBLE).await;
         self.server.anonymous().get("/healthz").await.expect(200);
         disk.empty()?;

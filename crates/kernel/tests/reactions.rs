@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use contracts::{DeadLetterId, DecodeError, EventData, EventKind, Service};
 use kernel::aggregate::{Occurrence, Projected};
-use kernel::bus::{Bus, BusError, Group, Message, Subscription};
+use kernel::bus::{Bus, BusError, Group, Message, SourceHead, Subscription};
 use kernel::clock::{Ids, ManualClock};
 use kernel::context::{Claim, Context};
 use kernel::document::{Collection, Document, Kind};
@@ -342,6 +342,90 @@ async fn a_wiped_broker_is_seen_as_a_gap_and_healed_by_republishing() {
     assert_eq!(seen(&target, "s0").await, [1, 2], "and nothing behind it is taken");
     relay::republish(&source.engine, Position::START).await.unwrap();
     assert_all_seen_once(&target, 5).await;
+}
+
+/// A broker that hands the first messages over in the order of these batches, by position, and then as it should.
+#[derive(Debug)]
+struct DisorderlyBus(MemoryBus, &'static [&'static [u64]]);
+
+#[async_trait]
+impl Bus for DisorderlyBus {
+    async fn declare(&self, groups: &[Group]) -> Result<(), BusError> {
+        self.0.declare(groups).await
+    }
+
+    async fn publish(&self, messages: Vec<Message>) -> Result<(), BusError> {
+        self.0.publish(messages).await
+    }
+
+    async fn subscribe(&self, group: &Group, from: Vec<Position>) -> Result<Box<dyn Subscription>, BusError> {
+        Ok(Box::new(Disorderly {
+            inner: self.0.subscribe(group, from).await?,
+            received: Vec::new(),
+            batches: self.1,
+        }))
+    }
+}
+
+struct Disorderly {
+    inner: Box<dyn Subscription>,
+    received: Vec<Message>,
+    batches: &'static [&'static [u64]],
+}
+
+#[async_trait]
+impl Subscription for Disorderly {
+    async fn receive(&mut self, max: usize) -> Result<Vec<Message>, BusError> {
+        let Some((batch, rest)) = self.batches.split_first() else {
+            return self.inner.receive(max).await;
+        };
+        let wanted = self.batches.iter().flat_map(|batch| batch.iter()).max().copied();
+        while self.received.last().map(|message| message.event.position.0) < wanted {
+            self.received.extend(self.inner.receive(max).await?);
+        }
+        self.batches = rest;
+        let at = |position: &u64| {
+            self.received
+                .iter()
+                .find(|it| it.event.position.0 == *position)
+                .cloned()
+        };
+        Ok(batch.iter().filter_map(at).collect())
+    }
+
+    async fn acknowledge(&mut self, lane: Lane, position: Position) -> Result<(), BusError> {
+        self.inner.acknowledge(lane, position).await
+    }
+
+    async fn rewind(&mut self, lane: Lane, position: Position) -> Result<(), BusError> {
+        self.inner.rewind(lane, position).await
+    }
+
+    async fn head(&mut self) -> Option<SourceHead> {
+        self.inner.head().await
+    }
+}
+
+/// What came behind a gap and was left aside comes again, also where the gap closes by itself before it is asked for.
+#[tokio::test(start_paused = true)]
+async fn what_came_behind_a_gap_is_not_forgotten_when_the_gap_closes_by_itself() {
+    const ORDERS: [&[&[u64]]; 4] = [
+        &[&[1, 3, 4], &[2, 3]],
+        &[&[1, 3, 4, 2, 3]],
+        &[&[3, 4], &[1, 2, 3]],
+        &[&[4], &[3], &[1, 2]],
+    ];
+    for batches in ORDERS {
+        let source = Source::new().await;
+        let bus: Arc<dyn Bus> = Arc::new(DisorderlyBus(source.bus.clone(), batches));
+        let target = engine(Service::Inventory, store(2)).await;
+        let _consumers = witness(&target, &bus, Witness::default());
+        for version in 1..=4 {
+            happen(&source.engine, "s0", version).await;
+        }
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(seen(&target, "s0").await, [1, 2, 3, 4], "{batches:?}");
+    }
 }
 
 /// A broker that is away until it is let in.

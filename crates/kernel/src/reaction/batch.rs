@@ -52,7 +52,19 @@ impl std::fmt::Display for Cause {
 #[derive(Clone, Debug)]
 pub(crate) struct Stop {
     pub(crate) position: Position,
+    /// The last of the lane's messages that was left aside.
+    pub(crate) last: Position,
     pub(crate) cause: Cause,
+}
+
+impl Stop {
+    pub(crate) fn at(position: Position, cause: Cause) -> Self {
+        Self {
+            position,
+            last: position,
+            cause,
+        }
+    }
 }
 
 /// What became of a batch.
@@ -113,16 +125,21 @@ impl Delivered {
                 Ok(Handled::Before) => {}
                 Ok(Handled::Now) => report.handled += 1,
                 Err(cause @ Cause::Gap { .. }) => {
-                    report.stops.entry(lane).or_insert(Stop { position, cause });
+                    let stop = report.stops.entry(lane).or_insert_with(|| Stop::at(position, cause));
+                    stop.last = stop.last.max(position);
                     continue;
                 }
                 Err(cause) => {
-                    report.stops.insert(lane, Stop { position, cause });
+                    report.stops.insert(lane, Stop::at(position, cause));
                     continue;
                 }
             }
-            report.stops.remove(&lane);
-            report.reached.insert(lane, checkpoint.position);
+            let reached = checkpoint.position;
+            // The gap is closed; yet what was left aside behind it is not handled before it comes again.
+            if report.stops.get(&lane).is_some_and(|stop| stop.last <= reached) {
+                report.stops.remove(&lane);
+            }
+            report.reached.insert(lane, reached);
         }
         for (lane, checkpoint) in checkpoints {
             let id = checkpoint_id(&self.group, lane);

@@ -38,6 +38,8 @@ enum Interrupted {
 /// A lane that cannot go on.
 struct Hold {
     position: Position,
+    /// The last message that was left aside since the lane was asked for again.
+    last: Position,
     since: Duration,
     attempts: u32,
     retry_at: Duration,
@@ -50,6 +52,12 @@ impl Hold {
     /// Whether messages of the lane are left aside. Behind a gap they are not: the one that is missing may be among them.
     fn is_closed(&self) -> bool {
         !self.released && !matches!(self.cause, Cause::Gap { .. })
+    }
+
+    /// Whether a lane that has come so far goes on by itself. A gap may close before the lane is asked for again, and
+    /// what was left aside behind it does not come unasked.
+    fn is_over(&self, reached: Position) -> bool {
+        self.position <= reached && (self.released || self.last <= reached)
     }
 }
 
@@ -224,7 +232,7 @@ impl Runner {
         self.progress.handled.fetch_add(report.handled, Ordering::Relaxed);
         for (&lane, &position) in &report.reached {
             self.reached[lane.index()] = position;
-            if self.holds.get(&lane).is_some_and(|hold| hold.position <= position) {
+            if self.holds.get(&lane).is_some_and(|hold| hold.is_over(position)) {
                 self.holds.remove(&lane);
             }
             subscription.acknowledge(lane, position).await?;
@@ -268,15 +276,16 @@ impl Runner {
         let beyond = position > head;
         if beyond {
             let cause = Cause::BeyondHead { head };
-            self.hold(lane, Stop { position, cause });
+            self.hold(lane, Stop::at(position, cause));
         }
         beyond
     }
 
-    fn hold(&mut self, lane: Lane, Stop { position, cause }: Stop) {
+    fn hold(&mut self, lane: Lane, Stop { position, last, cause }: Stop) {
         let now = self.engine.clock().monotonic();
         let fresh = Hold {
             position,
+            last,
             since: now,
             attempts: 0,
             retry_at: now,
@@ -287,6 +296,7 @@ impl Runner {
         if hold.position != position {
             (hold.position, hold.since, hold.attempts) = (position, now, 0);
         }
+        hold.last = hold.last.max(last);
         hold.attempts += 1;
         hold.cause = cause;
         hold.released = false;
