@@ -12,6 +12,10 @@ use contracts::order::OrderStatus;
 use indicatif::{ProgressBar, ProgressStyle};
 use simulation::{Fault, Outcome, Reached, Weather, run, shrink};
 
+/// A fifth of a run goes to the system's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// With so many seeds every fault and every end of an order should have been reached.
 const ENOUGH: u64 = 200;
 /// No order ends here.
