@@ -1,8 +1,10 @@
 //! Effects: calls to the outside. The intent is journaled, the call made with an idempotency key, the outcome journaled.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,10 +14,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::context::Context;
 use crate::document::{Collection, Column, ColumnType, Document, Index, Kind, Value};
 use crate::engine::Engine;
-use crate::store::{Query, StoreError};
+use crate::store::Query;
 use crate::writer::{self, Priority};
 
 /// How long a replica holds an effect (and a lane, a relay) before another may take it over.
@@ -27,8 +30,8 @@ pub const EFFECTS_CONCURRENT_MAX: usize = 64;
 /// Effects that wait in memory for their turn, at about 300 bytes each. Beyond that they wait in the store until their
 /// lease has ended, so this is what a burst may have without a pause.
 pub const EFFECTS_QUEUED_MAX: usize = 16 * 1024;
-/// The longest pause before another attempt, unless an effect says otherwise.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// By how many microseconds the clock may be moved without meaning anything.
+const SKEW_MAX: u64 = 1_000_000;
 /// How often the store is asked for effects that nobody holds.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -62,7 +65,7 @@ pub struct EffectRecord {
     intent: Intent,
     /// When it may be (re)started by anybody; by the clock, which may be set back, and not by the journal's time.
     due_at: Timestamp,
-    /// Who runs it until then: the number of a process's life.
+    /// Who runs it until then: see [`Life`].
     #[serde(default)]
     holder: u64,
     attempts: u32,
@@ -72,7 +75,7 @@ pub struct EffectRecord {
 }
 
 impl EffectRecord {
-    pub(crate) fn attempt(&self) -> Attempt {
+    pub(crate) fn attempt(&self, tenure: Tenure) -> Attempt {
         let context = Context {
             trace: self.trace.clone(),
             ..Context::system(Arc::clone(&self.correlation))
@@ -81,18 +84,56 @@ impl EffectRecord {
             intent: self.intent.clone(),
             number: self.attempts,
             context,
-            held_until: self.due_at,
+            tenure,
         }
     }
 
-    pub(crate) fn started(intent: Intent, now: Timestamp, holder: u64, origin: &Context) -> Self {
+    pub(crate) fn started(intent: Intent, tenure: Tenure, origin: &Context) -> Self {
         Self {
             intent,
-            due_at: now + LEASE,
-            holder,
+            due_at: tenure.now + LEASE,
+            holder: tenure.life,
             attempts: 1,
             correlation: Arc::clone(&origin.correlation),
             trace: origin.trace.clone(),
+        }
+    }
+}
+
+/// What a lease is written by. The journal's time is none of it: it stands still after the clock was set back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tenure {
+    /// What the clock says.
+    pub(crate) now: Timestamp,
+    /// The same moment, by what is never set.
+    pub(crate) monotonic: Duration,
+    /// See [`Life`].
+    pub(crate) life: u64,
+}
+
+/// A number that tells what an engine does from what was left by one before it, or by itself before its clock was set.
+#[derive(Clone, Debug)]
+pub(crate) struct Life(Arc<AtomicU64>);
+
+impl Life {
+    pub(crate) fn new(number: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(number)))
+    }
+
+    /// Another one begins.
+    fn renew(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn number(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn tenure(&self, clock: &dyn Clock) -> Tenure {
+        Tenure {
+            now: clock.now(),
+            monotonic: clock.monotonic(),
+            life: self.number(),
         }
     }
 }
@@ -125,8 +166,8 @@ pub struct Attempt {
     pub number: u32,
     /// For the commit of the outcome.
     pub context: Context,
-    /// The end of the lease with which it was begun.
-    held_until: Timestamp,
+    /// With which it was begun.
+    tenure: Tenure,
 }
 
 /// Not now: the outside does not answer, or says to come back.
@@ -143,11 +184,6 @@ pub struct Postponed {
 pub trait Effect: Send + Sync {
     /// Its permanent name, as given to [`crate::unit::Unit::intend`].
     fn kind(&self) -> &'static str;
-
-    /// The longest that it is ever postponed; what asks for more gets this.
-    fn longest_pause(&self) -> Duration {
-        PAUSE_MAX
-    }
 
     /// Calls, and commits the outcome together with [`crate::unit::Unit::finish`]. A timeout is "unknown": postpone, and
     /// call again with the same key. Must be safe to run twice at once, since a lease can lapse.
@@ -167,7 +203,7 @@ impl From<writer::Error> for Postponed {
 #[must_use]
 pub fn backoff(attempt: u32) -> Duration {
     let doubled = Duration::from_millis(200).saturating_mul(1 << attempt.saturating_sub(1).min(16));
-    doubled.min(PAUSE_MAX)
+    doubled.min(Duration::from_secs(60))
 }
 
 /// Runs the service's effects until told to stop; those under way are finished or left to their lease.
@@ -180,42 +216,55 @@ pub(crate) async fn run(
     mut started: mpsc::Receiver<Attempt>,
     stop: CancellationToken,
 ) {
-    let longest_pause = effects.iter().map(|effect| effect.longest_pause()).max();
     let runner = Arc::new(Runner {
         engine,
         effects,
-        horizon: longest_pause.unwrap_or(PAUSE_MAX) + LEASE,
+        under_way: Mutex::default(),
     });
+    let engine = &runner.engine;
     let mut running = JoinSet::new();
     // Nobody else can hold an effect of an exclusive store: what a previous process left is taken over at once.
-    let mut walk = (!runner.engine.is_shared()).then(Walk::default);
-    let mut sweep_in = Some(runner.engine.clock().sleep(Duration::ZERO));
+    let mut walk = (!engine.is_shared()).then(Walk::default);
+    let mut skew = runner.skew();
+    let mut sweep_in = Some(engine.clock().sleep(Duration::ZERO));
     loop {
-        let free = running.len() < EFFECTS_CONCURRENT_MAX;
+        let free = EFFECTS_CONCURRENT_MAX.saturating_sub(running.len());
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
             Some(ended) = running.join_next(), if !running.is_empty() => match ended {
                 Ok(Ended::Call) => {}
                 Ok(Ended::Sweep { due, more, walk: next }) => {
-                    // A backlog is worked off as fast as calls end, not a page a second.
                     for id in due {
                         running.spawn(Arc::clone(&runner).take_over(id));
                     }
                     walk = next;
-                    sweep_in = Some(runner.engine.clock().sleep(if more { Duration::ZERO } else { SWEEP }));
+                    // A backlog is worked off as fast as calls end, not a page a second.
+                    sweep_in = Some(engine.clock().sleep(if more { Duration::ZERO } else { SWEEP }));
+                }
+                Ok(Ended::Untaken) => {
+                    // The store does not answer: nothing is taken over for a while, and what the walk has passed may
+                    // be left.
+                    walk = (!engine.is_shared()).then(Walk::default);
+                    sweep_in = sweep_in.map(|_| engine.clock().sleep(SWEEP));
                 }
                 Err(panic) => {
                     tracing::error!(%panic, "an effect panicked; it is tried again when its lease has ended");
                     // It may have been the sweep.
-                    sweep_in.get_or_insert_with(|| runner.engine.clock().sleep(SWEEP));
+                    sweep_in.get_or_insert_with(|| engine.clock().sleep(SWEEP));
                 }
             },
-            () = async { sweep_in.as_mut().expect("checked").await }, if free && sweep_in.is_some() => {
+            () = async { sweep_in.as_mut().expect("checked").await }, if free > 0 && sweep_in.is_some() => {
                 sweep_in = None;
-                running.spawn(Arc::clone(&runner).sweep(walk.clone()));
+                let jumped = runner.skew().abs_diff(skew) > SKEW_MAX;
+                if jumped && !engine.is_shared() {
+                    // Times in the store mean something else now.
+                    engine.life().renew();
+                    (skew, walk) = (runner.skew(), Some(Walk::default()));
+                }
+                running.spawn(Arc::clone(&runner).sweep(walk.clone(), free));
             }
-            Some(attempt) = started.recv(), if free => {
+            Some(attempt) = started.recv(), if free > 0 => {
                 running.spawn(Arc::clone(&runner).start(attempt));
             }
         }
@@ -231,13 +280,15 @@ pub(crate) async fn run(
 struct Runner {
     engine: Engine,
     effects: Vec<Arc<dyn Effect>>,
-    /// Nothing is put off for longer.
-    horizon: Duration,
+    /// What this process calls for at the moment.
+    under_way: Mutex<HashSet<Arc<str>>>,
 }
 
 /// What a task of the runner's has come to.
 enum Ended {
     Call,
+    /// An intent could not be taken over, nor seen that somebody holds it.
+    Untaken,
     /// Some intents that perhaps nobody holds.
     Sweep {
         due: Vec<Arc<str>>,
@@ -255,54 +306,50 @@ struct Walk {
 }
 
 impl Runner {
+    /// By how many microseconds the clock is ahead of what is never set.
+    fn skew(&self) -> i64 {
+        let clock = self.engine.clock();
+        let monotonic = i64::try_from(clock.monotonic().as_micros()).unwrap_or(i64::MAX);
+        clock.now().as_microsecond().saturating_sub(monotonic)
+    }
+
     /// The next step of the walk, and after that what is due.
-    async fn sweep(self: Arc<Self>, walk: Option<Walk>) -> Ended {
-        let looked_up = match &walk {
-            Some(walk) => self.open_after(walk).await,
-            None => self.due().await,
+    async fn sweep(self: Arc<Self>, walk: Option<Walk>, limit: usize) -> Ended {
+        let query = match &walk {
+            Some(walk) => {
+                let mut query = Query::all(EffectRecord::COLLECTION, limit);
+                query.after = walk.after.clone().map(|id| (None, id));
+                query
+            }
+            None => {
+                let mut query = Query::by(EffectRecord::COLLECTION, "by_due", Vec::new(), limit);
+                query.range = (Bound::Unbounded, Bound::Excluded(self.engine.clock().now().into()));
+                query
+            }
         };
-        let due = match looked_up {
-            Ok(due) => due,
+        match self.engine.reader().ids(&query).await {
+            Ok(mut due) => {
+                let is_full = due.len() == limit;
+                let after = due.last().cloned();
+                due.retain(|id| !self.under_way().contains(id));
+                Ended::Sweep {
+                    more: walk.is_some() || is_full && !due.is_empty(),
+                    walk: walk.filter(|_| is_full).map(|_| Walk { after }),
+                    due,
+                }
+            }
             Err(error) => {
                 tracing::warn!(%error, "effects cannot be looked up");
                 let (due, more) = (Vec::new(), false);
-                return Ended::Sweep { due, more, walk };
+                Ended::Sweep { due, more, walk }
             }
-        };
-        let is_full = due.len() == EFFECTS_CONCURRENT_MAX;
-        let more = is_full || walk.is_some();
-        let after = due.last().cloned();
-        let walk = walk.filter(|_| is_full).map(|_| Walk { after });
-        Ended::Sweep { due, more, walk }
-    }
-
-    async fn open_after(&self, walk: &Walk) -> Result<Vec<Arc<str>>, StoreError> {
-        let mut query = Query::all(EffectRecord::COLLECTION, EFFECTS_CONCURRENT_MAX);
-        query.after = walk.after.clone().map(|id| (None, id));
-        self.engine.reader().ids(&query).await
-    }
-
-    async fn due(&self) -> Result<Vec<Arc<str>>, StoreError> {
-        let now = self.engine.clock().now();
-        let mut due = Vec::new();
-        for range in [
-            (Bound::Unbounded, Bound::Excluded(now.into())),
-            (Bound::Excluded((now + self.horizon).into()), Bound::Unbounded),
-        ] {
-            let limit = EFFECTS_CONCURRENT_MAX - due.len();
-            if limit == 0 {
-                break;
-            }
-            let mut query = Query::by(EffectRecord::COLLECTION, "by_due", Vec::new(), limit);
-            query.range = range;
-            due.extend(self.engine.reader().ids(&query).await?);
         }
-        Ok(due)
     }
 
     async fn start(self: Arc<Self>, attempt: Attempt) -> Ended {
-        // If it waited for its turn too long, it is anybody's; the next sweep finds it.
-        if self.engine.clock().now() < attempt.held_until {
+        let Tenure { monotonic, life, .. } = attempt.tenure;
+        // If it waited for its turn too long, or in another life, it is anybody's; a sweep finds it.
+        if life == self.engine.life().number() && self.engine.clock().monotonic() < monotonic + LEASE {
             self.perform(&attempt).await;
         }
         Ended::Call
@@ -310,22 +357,26 @@ impl Runner {
 
     /// Takes over an effect that nobody holds, unless somebody else did.
     async fn take_over(self: Arc<Self>, id: Arc<str>) -> Ended {
-        let (horizon, life, is_shared) = (self.horizon, self.engine.life(), self.engine.is_shared());
-        let attempt = self.edit(&id, move |record, now| {
-            let has_lapsed = record.due_at < now;
-            // It was written before the clock was set back.
-            let is_beyond = record.due_at > now + horizon;
-            let is_left_over = !is_shared && record.holder != life;
-            (has_lapsed || is_beyond || is_left_over).then(|| {
-                record.due_at = now + LEASE;
+        let is_shared = self.engine.is_shared();
+        let attempt = self.edit(&id, move |record, tenure| {
+            let has_lapsed = record.due_at < tenure.now;
+            let is_left_over = !is_shared && record.holder != tenure.life;
+            (has_lapsed || is_left_over).then(|| {
+                record.due_at = tenure.now + LEASE;
                 record.attempts += 1;
-                record.attempt()
+                record.attempt(tenure)
             })
         });
-        if let Some(attempt) = attempt.await {
-            self.perform(&attempt).await;
+        match attempt.await {
+            Ok(Some(attempt)) => self.perform(&attempt).await,
+            Ok(None) => {}
+            Err(Unwritten) => return Ended::Untaken,
         }
         Ended::Call
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, HashSet<Arc<str>>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn perform(&self, attempt: &Attempt) {
@@ -337,6 +388,7 @@ impl Runner {
             tracing::error!(intent = %attempt.intent, "no effect of this kind is registered");
             return;
         };
+        let _under_way = UnderWay::new(self, attempt.intent.id());
         let renew = async {
             loop {
                 self.engine.clock().sleep(LEASE_RENEWAL).await;
@@ -350,26 +402,27 @@ impl Runner {
         };
         if let Err(Postponed { after, reason }) = outcome {
             tracing::debug!(intent = %attempt.intent, attempt = attempt.number, reason, "the effect is postponed");
-            self.postpone(&attempt.intent, after.min(effect.longest_pause())).await;
+            self.postpone(&attempt.intent, after).await;
         }
     }
 
     async fn postpone(&self, intent: &Intent, by: Duration) {
         let id = intent.id();
-        let postponed = self.edit(&id, move |record, now| {
-            record.due_at = now + by;
+        let postponed = self.edit(&id, move |record, tenure| {
+            record.due_at = tenure.now + by;
             Some(())
         });
-        postponed.await;
+        // If it is not written, the lease lapses by itself.
+        let _ = postponed.await;
     }
 
-    /// Changes an open effect's record. If the store does not answer, the lease lapses by itself.
+    /// Changes an open effect's record.
     async fn edit<R: Send + 'static>(
         &self,
         id: &Arc<str>,
-        change: impl Fn(&mut EffectRecord, Timestamp) -> Option<R> + Send + 'static,
-    ) -> Option<R> {
-        let (id, clock, life) = (Arc::clone(id), Arc::clone(self.engine.clock()), self.engine.life());
+        change: impl Fn(&mut EffectRecord, Tenure) -> Option<R> + Send + 'static,
+    ) -> Result<Option<R>, Unwritten> {
+        let (id, engine) = (Arc::clone(id), self.engine.clone());
         let edited = self
             .engine
             .writer()
@@ -378,16 +431,39 @@ impl Runner {
                     return Ok(None);
                 };
                 let mut record = EffectRecord::clone(&record);
-                let answer = change(&mut record, clock.now());
+                let tenure = engine.tenure();
+                let answer = change(&mut record, tenure);
                 if answer.is_some() {
-                    record.holder = life;
+                    record.holder = tenure.life;
                     unit.put(&id, record);
                 }
                 Ok(answer)
             });
-        edited.await.unwrap_or_else(|error: writer::Error| {
+        edited.await.map_err(|error: writer::Error| {
             tracing::warn!(%error, "an effect's lease cannot be written");
-            None
+            Unwritten
         })
+    }
+}
+
+/// A record could not be changed, which the log says.
+struct Unwritten;
+
+/// Keeps an intent among those that are under way, until its call ends or panics.
+struct UnderWay<'a> {
+    runner: &'a Runner,
+    id: Arc<str>,
+}
+
+impl<'a> UnderWay<'a> {
+    fn new(runner: &'a Runner, id: Arc<str>) -> Self {
+        runner.under_way().insert(Arc::clone(&id));
+        Self { runner, id }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.runner.under_way().remove(&self.id);
     }
 }

@@ -16,7 +16,7 @@ use crate::clock::{Clock, Ids};
 use crate::context::Context;
 use crate::deadline::{self, Deadline, Expired};
 use crate::document::{Collection, Document};
-use crate::effect::{self, Attempt, Effect, EffectRecord};
+use crate::effect::{self, Attempt, Effect, EffectRecord, Life, Tenure};
 use crate::erasure::ErasedUser;
 use crate::event::{LANES_DEFAULT, Position};
 use crate::idempotency::{self, Answer};
@@ -69,7 +69,7 @@ pub struct Engine {
 struct Inner {
     service: Service,
     parts: Parts,
-    life: u64,
+    life: Life,
     writer: Writer,
     reader: Reader,
     head: watch::Receiver<Position>,
@@ -121,7 +121,7 @@ impl Engine {
         let (effects_started, effects) = mpsc::channel(effect::EFFECTS_QUEUED_MAX);
         let cache = Cache::new(CACHE_BYTES_MAX);
         let writer_id = parts.ids.uuid(parts.clock.now());
-        let life = writer_id.as_u64_pair().1;
+        let life = Life::new(writer_id.as_u64_pair().1);
         let (writer, task) = writer::writer(Setup {
             // A replica's own name, so that its last batch is found when an outcome is unknown. An exclusive store has
             // one writer, and needs one row.
@@ -135,7 +135,7 @@ impl Engine {
             clock: Arc::clone(&parts.clock),
             ids: Arc::clone(&parts.ids),
             lanes: LANES_DEFAULT,
-            life,
+            life: life.clone(),
             shared: parts.shared,
             head: head_changes,
             effects: effects_started,
@@ -203,10 +203,14 @@ impl Engine {
         self.inner.parts.shared
     }
 
-    /// A number for this engine's life, which tells what it does from what one before it has left.
-    #[must_use]
-    pub(crate) fn life(&self) -> u64 {
-        self.inner.life
+    /// What a lease is written by, now.
+    pub(crate) fn tenure(&self) -> Tenure {
+        self.inner.life.tenure(self.clock().as_ref())
+    }
+
+    /// The life of this engine, which tells what it does from what was left before.
+    pub(crate) fn life(&self) -> &Life {
+        &self.inner.life
     }
 
     /// The journal's last position, as this process knows it; changes with each commit.

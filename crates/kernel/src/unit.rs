@@ -11,7 +11,7 @@ use crate::aggregate::{Aggregate, Occurrence, Projected};
 use crate::clock::Ids;
 use crate::context::Context;
 use crate::document::Document;
-use crate::effect::{EffectRecord, Intent};
+use crate::effect::{EffectRecord, Intent, Tenure};
 use crate::event::{Lane, Meta, NewEvent, StreamId};
 use crate::overlay::{Fault, Overlay, Savepoint};
 use crate::store::{ENVELOPE_BYTES_MAX, EVENT_BYTES_MAX};
@@ -21,12 +21,10 @@ use crate::store::{ENVELOPE_BYTES_MAX, EVENT_BYTES_MAX};
 pub(crate) struct Turn {
     /// The time of its events: never before that of the last in the journal.
     pub(crate) now: Timestamp,
-    /// What the clock says, which may have been set back.
-    pub(crate) clock: Timestamp,
+    /// What the leases of its effects go by.
+    pub(crate) tenure: Tenure,
     pub(crate) ids: Arc<Ids>,
     pub(crate) lanes: u16,
-    /// Of the process: see [`crate::engine::Engine::life`].
-    pub(crate) life: u64,
 }
 
 /// One command's view of its service: documents to read and write, streams to append to.
@@ -191,8 +189,8 @@ impl<'a> Unit<'a> {
         };
         let id = intent.id();
         if self.overlay.get::<EffectRecord>(Arc::clone(&id)).is_none() {
-            let record = EffectRecord::started(intent, self.turn.clock, self.turn.life, self.origin);
-            self.overlay.effects.push(record.attempt());
+            let record = EffectRecord::started(intent, self.turn.tenure, self.origin);
+            self.overlay.effects.push(record.attempt(self.turn.tenure));
             self.overlay.write(id, Some(record));
         }
     }

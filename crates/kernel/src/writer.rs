@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::Cache;
 use crate::clock::{Clock, Ids};
 use crate::context::Context;
-use crate::effect::Attempt;
+use crate::effect::{Attempt, Life};
 use crate::event::Position;
 use crate::store::{Store, StoreError};
 use crate::unit::Unit;
@@ -142,8 +142,8 @@ pub(crate) struct Setup {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<Ids>,
     pub(crate) lanes: u16,
-    /// Of the process: see [`crate::engine::Engine::life`].
-    pub(crate) life: u64,
+    /// For the leases of effects.
+    pub(crate) life: Life,
     /// Whether other processes write to the same store, so that what was read must be checked.
     pub(crate) shared: bool,
     /// Told the head after each commit.

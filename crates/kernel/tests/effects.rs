@@ -18,7 +18,7 @@ use kernel::event::StreamId;
 use kernel::memory::MemoryStore;
 use kernel::store::{Query, Store as _};
 use kernel::writer::{self, Priority};
-use testkit::faults::FaultyStore;
+use testkit::faults::{Fault, FaultyStore};
 use tokio::time::{Instant, timeout};
 
 const KIND: &str = "call";
@@ -242,16 +242,34 @@ async fn a_clock_that_is_set_back_puts_nothing_off() {
     assert_eq!(rig.calls.counts(), (2, 1));
 }
 
+/// Neither those under way nor those that wait for their turn.
 #[tokio::test(start_paused = true)]
-async fn a_call_under_way_when_the_clock_is_set_back_is_made_twice_at_most() {
-    let rig = Rig::new(|_| Answer::After(Duration::from_secs(10))).await;
-    rig.intend(0..1).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    rig.clock.jump(SignedDuration::from_hours(-2));
-    rig.intend(1..2).await;
-    rig.settled().await;
-    // The first one's lease is of another time, so that it is taken over once.
-    assert_eq!(rig.calls.counts(), (3, 2));
+async fn no_call_is_made_twice_when_the_clock_is_set() {
+    for hours in [-2, 2] {
+        let rig = Rig::new(|_| Answer::After(Duration::from_secs(10))).await;
+        let several = 2 * EFFECTS_CONCURRENT_MAX;
+        rig.intend(0..several).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        rig.clock.jump(SignedDuration::from_hours(hours));
+        rig.intend(several..several + 1).await;
+        rig.settled().await;
+        assert_eq!(rig.calls.counts(), (several + 1, several + 1), "{hours} h");
+    }
+}
+
+/// Commits fail for a while; what they should have taken over is not asked for over and over meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_cannot_be_written_is_left_in_peace_and_nothing_is_forgotten() {
+    let first = Rig::new(|_| Answer::After(Duration::MAX)).await;
+    let several = 2 * EFFECTS_CONCURRENT_MAX;
+    first.intend(0..several).await;
+    first.engine.stop().await;
+    first.store.fail_next([Fault::Unavailable; 10]);
+    let began = Instant::now();
+    let second = Rig::on(&first.store, &first.clock, at_once).await;
+    second.settled().await;
+    assert_eq!(second.calls.counts(), (several, several));
+    assert!(began.elapsed() > Duration::from_secs(3), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -49,10 +49,6 @@ impl Effect for Send {
         KIND
     }
 
-    fn longest_pause(&self) -> Duration {
-        RETRY_LONGEST
-    }
-
     async fn perform(&self, attempt: &Attempt) -> Result<(), Postponed> {
         let notification = self
             .engine

@@ -89,14 +89,13 @@ impl<'a> Groups<'a> {
 
     /// A new group, on top of the one that is on its way.
     pub(crate) fn open(&self, flying: Option<&Flying>) -> Open {
-        let clock = self.setup.clock.now();
+        let tenure = self.setup.life.tenure(self.setup.clock.as_ref());
         Open {
             turn: Turn {
-                now: clock.max(self.not_before),
-                clock,
+                now: tenure.now.max(self.not_before),
+                tenure,
                 ids: Arc::clone(&self.setup.ids),
                 lanes: self.setup.lanes,
-                life: self.setup.life,
             },
             overlay: Overlay::new(
                 self.setup.cache.clone(),
