@@ -382,6 +382,8 @@ impl People {
                 request.path
             );
         }
+        // They know the people, who know what all were told.
+        self.told().keyed.clear();
     }
 }
 

@@ -1,7 +1,7 @@
 //! The shop's services, each living and dying on its own, and what outlives them: stores, broker, provider.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -74,7 +74,7 @@ struct Inner {
     stores: BTreeMap<Service, Arc<MemoryStore>>,
     broker: Broker,
     house: House,
-    keys: OnceLock<Jwks>,
+    keys: Arc<OnceLock<Jwks>>,
     running: Mutex<BTreeMap<Service, Running>>,
     /// Every one there ever was.
     engines: Mutex<Vec<Engine>>,
@@ -142,7 +142,7 @@ impl World {
             stores,
             broker: Broker::default(),
             house: House::new(),
-            keys: OnceLock::new(),
+            keys: Arc::default(),
             running: Mutex::default(),
             engines: Mutex::default(),
         }))
@@ -255,7 +255,7 @@ impl World {
             let users = self.start_users(&engine, &bus, access).await?;
             (users.router(), Some(users))
         } else {
-            let keys = Arc::new(Published(self.clone()));
+            let keys = Arc::new(Published(Arc::clone(&inner.keys)));
             let verifier = Arc::new(Verifier::new(keys, self.clock()));
             (self.start_other(&engine, &bus, &verifier, access, line).await?, None)
         };
@@ -309,7 +309,7 @@ impl World {
                     .router()
             }
             Service::Notifications => {
-                let addresses = Arc::new(Addresses(self.clone()));
+                let addresses = Arc::new(Addresses(Arc::downgrade(&self.0)));
                 let config = notifications::Config::default();
                 notifications::Notifications::start(engine, bus, verifier, config, addresses, Arc::new(LogChannel))
                     .await?
@@ -480,24 +480,30 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The keys that users have published.
 #[derive(Debug)]
-struct Published(World);
+struct Published(Arc<OnceLock<Jwks>>);
 
 #[async_trait]
 impl KeySource for Published {
     async fn fetch(&self) -> Result<Jwks, FetchError> {
-        let keys = self.0.0.keys.get().cloned();
+        let keys = self.0.get().cloned();
         keys.ok_or_else(|| FetchError::new("users have not started yet"))
     }
 }
 
-/// Users, asked for addresses.
-#[derive(Debug)]
-struct Addresses(World);
+/// Users, asked for addresses. The world has the service that asks, and not the other way round.
+struct Addresses(Weak<Inner>);
+
+impl std::fmt::Debug for Addresses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Addresses").finish_non_exhaustive()
+    }
+}
 
 #[async_trait]
 impl Recipients for Addresses {
     async fn recipient(&self, user: UserId) -> Result<Option<Recipient>, Unavailable> {
-        let running = self.0.running(Service::Users);
+        let world = self.0.upgrade().map(World);
+        let running = world.and_then(|world| world.running(Service::Users));
         let Some(Running {
             life,
             users: Some(users),
