@@ -47,14 +47,12 @@ impl Cashier {
             let Some(payment) = payment.filter(|payment| payment.is_at_rest()) else {
                 return Ok(None);
             };
-            match self.recorded(context).await? {
-                Some(answer) => Ok(Some(answer)),
-                None => Ok(Some(Answer::of(self.shown(&payment).await?))),
-            }
+            Ok(Some(Answer::of(self.shown(&payment).await?)))
         };
         let clock = self.engine.clock().as_ref();
         match self.payments.outcome(clock, &id.to_string(), look).await? {
-            Some(answer) => Ok(Some(answer)),
+            // What is told is how it is now; another request under the key may have been answered before.
+            Some(told) => Ok(Some(self.recorded(context).await?.unwrap_or(told))),
             None => self.meanwhile(id, context).await,
         }
     }
@@ -80,12 +78,13 @@ impl Cashier {
                 .refund(id)
                 .await?
                 .filter(|refund| refund.status != RefundStatus::Pending);
-            let Some(refund) = refund else { return Ok(None) };
-            Ok(Some(self.recorded(context).await?.unwrap_or(refund)))
+            Ok(refund)
         };
-        self.refunds
-            .outcome(self.engine.clock().as_ref(), &id.to_string(), look)
-            .await
+        let clock = self.engine.clock().as_ref();
+        match self.refunds.outcome(clock, &id.to_string(), look).await? {
+            Some(told) => Ok(Some(self.recorded(context).await?.unwrap_or(told))),
+            None => Ok(None),
+        }
     }
 
     /// What a repetition would be answered; `None` without a key. A payment may have moved on since.

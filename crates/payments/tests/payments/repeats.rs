@@ -1,5 +1,7 @@
 //! P11: the same key gives the same answer, over restarts and under concurrency.
 
+use std::time::Duration;
+
 use contracts::order::OrderStatus;
 use contracts::payment::{CreatePayment, PaymentStatus};
 use kernel::writer;
@@ -38,6 +40,26 @@ async fn repetitions_at_the_same_time_wait_for_the_one_payment() {
     assert_eq!((a.status, &b, &c), (PaymentStatus::Captured, &a, &a));
     assert_eq!(shop.pay_keyed(order, "key").await.unwrap(), a);
     assert_eq!(shop.accounts().len(), 1);
+}
+
+/// The first one was answered when it had waited long enough; the second one waits still when the payment moves on.
+#[tokio::test(start_paused = true)]
+async fn who_waits_longer_is_told_what_the_key_was_answered() {
+    let shop = Shop::open().await;
+    let order = shop.confirmed().await;
+    // Its capture succeeds at the seventh try, after 13 to 19 s.
+    let down = [Some(Fault::Lost); 6];
+    shop.provider.fail([None].into_iter().chain(down));
+    let second = async {
+        shop.sleep(Duration::from_secs(9)).await;
+        shop.pay_keyed(order, "key").await.unwrap()
+    };
+    let (first, second) = tokio::join!(shop.pay_keyed(order, "key"), second);
+    let first = first.unwrap();
+    assert_eq!(first.status, PaymentStatus::Authorized);
+    assert_eq!(shop.status(first.id).await, PaymentStatus::Captured);
+    assert_eq!(second, first);
+    assert_eq!(shop.pay_keyed(order, "key").await.unwrap(), first);
 }
 
 #[tokio::test(start_paused = true)]
