@@ -2,9 +2,8 @@
 #![expect(unreachable_pub, reason = "nobody depends on a test; `pub` marks what its files use")]
 #![allow(dead_code, reason = "each that has customers uses another part of it")]
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
@@ -15,13 +14,15 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::support::{Actor, Answer, Call, Product, Server, id_of};
+use crate::support::{Actor, Answer, Call, Product, Server, eventually, id_of};
 
 /// Customers, each with several things going on at once.
 const CUSTOMERS: usize = 6;
 const ERRANDS_AT_ONCE: usize = 3;
 /// What the products have in stock; the last one is soon sold out.
 const STOCKS: [u64; 4] = [1_000_000, 1_000_000, 1_000_000, 40];
+/// So many requests with a key are repeated at the end, of all times.
+const KEYS_REPEATED: usize = 100;
 /// A pause before a request is repeated that had no answer.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -56,68 +57,57 @@ pub struct Told {
     pub received: BTreeMap<String, u64>,
     /// The acknowledged orders as they were first answered, by the number of the request.
     pub orders: BTreeMap<String, Value>,
-    /// Requests that had a key, and their bodies and senders.
-    keyed: BTreeMap<String, (Actor, Value)>,
-    /// Acknowledged payments and cancellations.
-    pub paid: usize,
-    pub cancelled: usize,
+    /// Requests that had a key.
+    keyed: Vec<Keyed>,
+    /// Acknowledged payments, and cancelled orders.
+    pub payments: BTreeSet<String>,
+    pub cancelled: BTreeSet<String>,
     /// Requests that were sent again since they had no answer.
     pub repeated: usize,
     /// Answers that the shop cannot do it just now (503).
     pub refused: usize,
 }
 
-impl fmt::Display for Told {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            orders,
-            paid,
-            cancelled,
-            repeated,
-            ..
-        } = self;
-        write!(
-            f,
-            "{} orders, {paid} payments, {cancelled} cancellations; {repeated} requests repeated",
-            orders.len()
-        )
-    }
+/// A request that had a key, and its answer.
+#[derive(Debug)]
+struct Keyed {
+    customer: Actor,
+    path: &'static str,
+    key: String,
+    body: Value,
+    answer: (u16, Value),
 }
 
 impl Told {
     /// Otherwise the test proves nothing.
-    pub fn assert_the_load_was_one(&self) {
-        let Self {
-            orders,
-            paid,
-            cancelled,
-            repeated,
-            ..
-        } = self;
-        assert!(
-            orders.len() > 50 && *paid > 10 && *cancelled > 5 && *repeated > 0,
-            "{self}"
-        );
+    fn has_enough(&self) -> bool {
+        self.orders.len() > 50 && self.payments.len() > 10 && self.cancelled.len() > 5 && self.repeated > 0
     }
 
     /// [P11] The same request under the same key has the same answer, after all those restarts.
     pub async fn assert_keys_answer_as_they_did(&self, server: &Server) {
         let mut signed_in = BTreeMap::new();
-        for (request, (customer, body)) in self.keyed.iter().take(100) {
-            let customer = match signed_in.entry(&customer.id) {
+        for keyed in self.keyed.iter().step_by(1 + self.keyed.len() / KEYS_REPEATED) {
+            let customer = match signed_in.entry(&keyed.customer.id) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
-                    new.insert(server.anonymous().signed_in(&customer.email, &customer.password).await)
+                    let Actor { email, password, .. } = &keyed.customer;
+                    new.insert(server.anonymous().signed_in(email, password).await)
                 }
             };
-            let again = customer
-                .post("/api/orders", body.clone())
-                .key(request)
-                .await
-                .expect(201);
-            assert_eq!(again.json, self.orders[request], "{request}");
+            let again = customer.post(keyed.path, keyed.body.clone()).key(&keyed.key).await;
+            assert_eq!(shown(&again), keyed.answer, "{} {}", keyed.path, keyed.key);
         }
     }
+}
+
+/// What an answer says, but for the request that it is to.
+fn shown(answer: &Answer) -> (u16, Value) {
+    let mut json = answer.json.clone();
+    if let Some(problem) = json.as_object_mut() {
+        problem.remove("instance");
+    }
+    (answer.status, json)
 }
 
 /// The customers at work.
@@ -186,8 +176,15 @@ impl Load {
         self.shop.told.lock().unwrap().orders.len()
     }
 
-    /// What was begun is finished. What they were told.
+    /// How often they were refused so far.
+    pub fn refused(&self) -> usize {
+        self.shop.told.lock().unwrap().refused
+    }
+
+    /// What was begun is finished, once there was enough of it. What they were told.
     pub async fn end(mut self) -> Told {
+        let enough = async || self.shop.told.lock().unwrap().has_enough().then_some(());
+        eventually("the load is one", enough).await;
         self.shop.closed.store(true, Ordering::Relaxed);
         while let Some(ended) = self.working.join_next().await {
             ended.unwrap();
@@ -244,8 +241,7 @@ impl Customer {
         let answer = if dice.percent(60) {
             let place = |actor: &Actor| actor.post("/api/orders", body.clone()).key(&request);
             let answer = self.insist(place).await.expect(201);
-            let keyed = (self.here(), body.clone());
-            self.told(|told| told.keyed.insert(request.clone(), keyed));
+            self.keeps("/api/orders", &request, body.clone(), &answer);
             answer
         } else {
             let answered = self.here().post("/api/orders", body).attempt().await;
@@ -277,8 +273,13 @@ impl Customer {
                 if with_key { call.key(&key) } else { call }
             })
             .await;
+        if with_key && matches!(answer.status, 201 | 402) {
+            self.keeps("/api/payments", &key, body, &answer);
+        }
         match (answer.status, answer.json["code"].as_str().unwrap_or_default()) {
-            (201, _) => self.told(|told| told.paid += 1),
+            (201, _) => {
+                self.told(|told| told.payments.insert(id_of(&answer.json)));
+            }
             (402, "card-declined") | (409, "already-paid" | "payment-open" | "not-payable") => {}
             _ => panic!("{answer}"),
         }
@@ -288,7 +289,9 @@ impl Customer {
         let path = format!("/api/orders/{order}/cancel");
         let answer = self.insist(|actor| actor.post(&path, json!({}))).await;
         match (answer.status, answer.json["code"].as_str().unwrap_or_default()) {
-            (200, _) => self.told(|told| told.cancelled += 1),
+            (200, _) => {
+                self.told(|told| told.cancelled.insert(order.to_owned()));
+            }
             // Sold out: it is over anyway.
             (409, "not-cancellable") => {}
             _ => panic!("{answer}"),
@@ -307,6 +310,17 @@ impl Customer {
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    fn keeps(&self, path: &'static str, key: &str, body: Value, answer: &Answer) {
+        let keyed = Keyed {
+            customer: self.here(),
+            path,
+            key: key.to_owned(),
+            body,
+            answer: shown(answer),
+        };
+        self.told(|told| told.keyed.push(keyed));
     }
 
     /// The clock has jumped, and tokens are of another time.

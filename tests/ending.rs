@@ -29,7 +29,6 @@ async fn a_process_that_is_asked_to_end_loses_nothing_that_it_acknowledged() {
         load.goes_on_at(&server);
     }
     let told = load.end().await;
-    told.assert_the_load_was_one();
     settled::wait(&server).await;
     told.assert_keys_answer_as_they_did(&server).await;
     server.stop();
@@ -39,7 +38,7 @@ async fn a_process_that_is_asked_to_end_loses_nothing_that_it_acknowledged() {
         assert!(!log.exists(), "{} was left behind", log.display());
     }
     let books = Books::of(&server.data());
-    settled::assert_orders_are_as_acknowledged(&books, &told);
+    settled::assert_all_is_as_acknowledged(&books, &told);
     assert_stock_adds_up(&books, &told.received);
     assert_money_adds_up(&books);
     // A client that is asked to come back is no trouble of the server's.

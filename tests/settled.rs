@@ -1,10 +1,10 @@
 //! What must be so once everything has settled, as the files tell it.
 #![expect(unreachable_pub, reason = "nobody depends on a test; `pub` marks what its files use")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use testkit::books::{Books as _, counted, status, unsettled};
+use testkit::books::{Books as _, Event, counted, status, unsettled};
 
 use crate::books::{Books, SERVICES};
 use crate::customers::Told;
@@ -33,8 +33,9 @@ pub async fn wait(server: &Server) {
     assert!(settled.is_ok(), "not settled after {SETTLED_SECONDS} s: {left:#?}");
 }
 
-/// [P1, P7, P11] Every acknowledged order is there once, as it was acknowledged; no request made two; none is on its way.
-pub fn assert_orders_are_as_acknowledged(books: &Books, told: &Told) {
+/// [P1, P7, P11] Every acknowledged order is there once, as it was acknowledged, and so are payments and cancellations; no
+/// request made two; none is on its way.
+pub fn assert_all_is_as_acknowledged(books: &Books, told: &Told) {
     let orders = books.collection("orders", "orders");
     for acknowledged in told.orders.values() {
         let order = orders
@@ -65,6 +66,17 @@ pub fn assert_orders_are_as_acknowledged(books: &Books, told: &Told) {
         counted(placed.map(|event| event.stream)),
         orders.keys().map(|id| (id.clone(), 1)).collect()
     );
+    let events = |service: &str, event_type: &str| {
+        let of_type = move |event: &Event| event.event_type == event_type;
+        let streams = books.journal(service).into_iter().filter(of_type);
+        streams.map(|event| event.stream).collect::<BTreeSet<_>>()
+    };
+    let cancelled = events("orders", "order.cancelled");
+    let lost: Vec<&String> = told.cancelled.difference(&cancelled).collect();
+    assert!(lost.is_empty(), "cancelled as they were told, and not: {lost:?}");
+    let payments = events("payments", "payment.initiated");
+    let lost: Vec<&String> = told.payments.difference(&payments).collect();
+    assert!(lost.is_empty(), "paid as they were told, and not: {lost:?}");
     let statuses = counted(orders.values().map(status));
     assert!(!statuses.contains_key("pending"), "{statuses:?}");
 }

@@ -12,7 +12,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
@@ -133,8 +133,8 @@ struct Running {
 }
 
 impl Running {
-    /// Starts it, and waits until it says where it listens. If it does not, what it has said instead.
-    fn start(directory: &Path, environment: &BTreeMap<String, String>) -> Result<Self, String> {
+    /// Starts it, and waits until it says where it listens. If it ends before that, how.
+    fn start(directory: &Path, environment: &BTreeMap<String, String>) -> Result<Self, ExitStatus> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -156,9 +156,16 @@ impl Running {
         });
         let mut printed = String::new();
         let url = loop {
-            let Ok(line) = lines.recv_timeout(DEADLINE) else {
-                let _ = (child.kill(), child.wait(), watchdog.kill(), watchdog.wait());
-                return Err(printed);
+            let line = match lines.recv_timeout(DEADLINE) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Disconnected) => {
+                    let _ = (watchdog.kill(), watchdog.wait());
+                    return Err(child.wait().expect("it is our child"));
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let _ = (child.kill(), child.wait(), watchdog.kill(), watchdog.wait());
+                    panic!("the server does not say where it listens:\n{printed}");
+                }
             };
             printed.push_str(&line);
             printed.push('\n');
@@ -299,16 +306,14 @@ impl Server {
 
     /// Starts it again on the same directory, after [`kill`](Self::kill) or [`stop`](Self::stop). The port is another one.
     pub async fn start_again(&mut self) {
-        let is_ready = self.start_unless_it_ends().await;
-        assert!(is_ready, "the server does not start:\n{}", self.log());
+        let started = self.start_unless_it_ends().await;
+        assert_eq!(started, Ok(()), "the server does not start:\n{}", self.log());
     }
 
-    /// The same, for a server that may end before it is ready: whether it did not.
-    pub async fn start_unless_it_ends(&mut self) -> bool {
+    /// The same, for a server that may end before it is ready: then, how.
+    pub async fn start_unless_it_ends(&mut self) -> Result<(), ExitStatus> {
         assert!(self.running.is_none(), "the server runs");
-        let Ok(running) = Running::start(self.directory.path(), &self.environment) else {
-            return false;
-        };
+        let running = Running::start(self.directory.path(), &self.environment)?;
         let nobody = Actor::at(&running.url);
         self.running = Some(running);
         let ready = eventually("the server is ready", async || {
@@ -316,19 +321,14 @@ impl Server {
             answered.is_none_or(|answer| answer.status == 200).then_some(())
         });
         ready.await;
-        !self.has_ended()
+        self.has_ended().map_or(Ok(()), Err)
     }
 
-    /// Whether it has ended by itself. If it has, it can be started again.
-    pub fn has_ended(&mut self) -> bool {
-        let Some(running) = &mut self.running else {
-            return true;
-        };
-        if running.child.try_wait().expect("it is our child").is_none() {
-            return false;
-        }
-        self.running.take().expect("it was there").ended();
-        true
+    /// How it has ended by itself, if it has. Then it can be started again.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        let running = self.running.as_mut().expect("the server runs");
+        running.child.try_wait().expect("it is our child")?;
+        Some(self.running.take().expect("it was there").ended())
     }
 
     /// Changes an environment variable for the starts to come.

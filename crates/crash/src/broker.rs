@@ -1,4 +1,5 @@
 //! Stands in for a broker that keeps what it is given: of each journal it delivers what was published, and nothing else.
+//! A relay that leaves something out panics, and with it the process is never ready.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -47,12 +48,18 @@ impl Bus for Published {
     }
 
     async fn publish(&self, messages: Vec<Message>) -> Result<(), BusError> {
-        let Some(last) = messages.last() else {
+        let (Some(first), Some(last)) = (messages.first(), messages.last()) else {
             return Ok(());
         };
-        let (source, last) = (last.source, last.event.position.0);
+        let (source, first, last) = (first.source, first.event.position.0, last.event.position.0);
         let position = self.position(source)?;
-        if last <= *position.borrow() {
+        let published = *position.borrow();
+        assert!(
+            first <= published + 1 && last - first + 1 == messages.len() as u64,
+            "{source} was published up to {published}, and goes on from {first} to {last} with {} events",
+            messages.len()
+        );
+        if last <= published {
             return Ok(());
         }
         let (file, next) = (

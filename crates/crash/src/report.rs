@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
@@ -10,6 +11,9 @@ use serde::Serialize;
 use crate::customers::Told;
 use crate::plan::Point;
 use crate::trouble::{Kind, Trouble};
+
+/// With so many rounds everything should have struck.
+const ENOUGH: u64 = 200;
 
 /// How often something was tried, and how often it came about.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -43,6 +47,9 @@ pub(crate) struct Report {
     /// What a shop is suffering.
     #[serde(skip)]
     pub(crate) doing: String,
+    /// Where its files are.
+    #[serde(skip)]
+    pub(crate) root: PathBuf,
     /// What was found wrong.
     pub(crate) violation: Option<String>,
     /// What could not be tried here.
@@ -67,12 +74,25 @@ impl Report {
         }
     }
 
+    /// What should have struck in so many rounds, and did not.
+    pub(crate) fn silent(&self) -> Vec<String> {
+        if self.rounds < ENOUGH || self.violation.is_some() {
+            return Vec::new();
+        }
+        let silent = |tries: Option<&Tries>| tries.is_none_or(|tries| tries.struck == 0);
+        let kinds = Kind::ALL.iter().map(|(kind, _)| kind);
+        let kinds = kinds.filter(|kind| !self.impossible.contains(kind) && silent(self.troubles.get(kind)));
+        let points = Point::ALL.iter().filter(|point| silent(self.points.get(point)));
+        let kinds = kinds.map(|kind| format!("{kind:?}"));
+        kinds.chain(points.map(|point| format!("{point:?}"))).collect()
+    }
+
     /// A shop's books are right.
     pub(crate) fn settle(&mut self, told: &Told) {
         self.shops += 1;
         self.orders += told.orders.len();
-        self.payments += told.paid;
-        self.cancellations += told.cancelled;
+        self.payments += told.payments.len();
+        self.cancellations += told.cancelled.len();
         self.repeated += told.repeated;
     }
 }

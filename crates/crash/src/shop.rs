@@ -1,6 +1,7 @@
 //! A shop with customers, what befalls it round after round, and the audit at its end.
 
-use std::path::PathBuf;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ const LIFETIME: Duration = Duration::from_millis(300);
 const GLANCE: Duration = Duration::from_millis(5);
 /// Connections that wait while there are no descriptors for them.
 const WAITING: usize = 40;
+const SIGKILL: i32 = 9;
 /// How many bytes of an answer are read at most before the client goes away.
 const ANSWER_BYTES: usize = 60;
 
@@ -91,6 +93,11 @@ impl Shop {
         }
     }
 
+    /// Where its files are.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Whether its journals are published.
     pub(crate) fn has_broker(&self) -> bool {
         self.plan.broker.is_some()
@@ -132,12 +139,15 @@ impl Shop {
         // It may be reached before the server is ready, too.
         self.is_restarted_with(&plan).await?;
         let waited = tokio::time::timeout(POINT_TIMEOUT, async {
-            while !self.server.has_ended() {
+            while self.is_up {
+                if let Some(status) = self.server.has_ended() {
+                    self.is_up = false;
+                    assert_killed(status, &self.server);
+                }
                 tokio::time::sleep(GLANCE).await;
             }
         });
         let has_struck = waited.await.is_ok();
-        self.is_up &= !has_struck;
         self.kill();
         Ok(has_struck)
     }
@@ -153,7 +163,9 @@ impl Shop {
         };
         signal("TERM", self.server.pid());
         tokio::time::sleep(Duration::from_millis(killed_after_ms)).await;
-        self.is_up = !self.server.has_ended();
+        let ended = self.server.has_ended();
+        assert!(ended.is_none_or(|status| status.success()), "{ended:?}");
+        self.is_up = ended.is_none();
         self.kill();
         Ok(true)
     }
@@ -164,11 +176,13 @@ impl Shop {
         disk.fill()?;
         let full = async || disk.is_full().is_ok_and(|it| it).then_some(());
         eventually("the disk is full", full).await;
+        let before = self.load.refused();
         tokio::time::sleep(TROUBLE).await;
+        let has_struck = self.load.refused() > before;
         self.server.anonymous().get("/healthz").await.expect(200);
         disk.empty()?;
         self.goes_on().await;
-        Ok(true)
+        Ok(has_struck)
     }
 
     /// It refuses to start, in a line that says why.
@@ -211,13 +225,15 @@ impl Shop {
         let (soft, hard) = (&mut usual.0, &mut usual.1);
         rlimit::prlimit(pid, files, None, Some((soft, hard)))?;
         rlimit::prlimit(pid, files, Some((u64::try_from(open)? + spare, usual.1)), None)?;
+        let log = self.server.log().len();
         let address = address(&self.server);
         let waiting = join_all((0..WAITING).map(|_| TcpStream::connect(address.clone()))).await;
         tokio::time::sleep(TROUBLE).await;
         rlimit::prlimit(pid, files, Some(usual), None)?;
         drop(waiting);
         self.goes_on().await;
-        Ok(self.server.log().contains("a connection cannot be accepted"))
+        let log = self.server.log().split_off(log);
+        Ok(log.contains("a connection cannot be accepted"))
     }
 
     async fn clients_disconnect(&mut self) -> Result<bool> {
@@ -261,14 +277,19 @@ impl Shop {
     /// Whether it survives that depends on the plan.
     async fn start(&mut self, plan: &Plan) -> Result<()> {
         self.server.set_variable(VARIABLE, &serde_json::to_string(plan)?);
-        self.is_up = self.server.start_unless_it_ends().await;
-        assert!(
-            self.is_up || plan.death.is_some(),
-            "the server does not start:\n{}",
-            self.server.log()
-        );
-        if self.is_up {
-            self.load.goes_on_at(&self.server);
+        match self.server.start_unless_it_ends().await {
+            Ok(()) => {
+                self.is_up = true;
+                self.load.goes_on_at(&self.server);
+            }
+            Err(status) => {
+                assert!(
+                    plan.death.is_some(),
+                    "it does not start ({status}):\n{}",
+                    self.server.log()
+                );
+                assert_killed(status, &self.server);
+            }
         }
         Ok(())
     }
@@ -280,10 +301,13 @@ impl Shop {
         eventually("orders are acknowledged again", more).await;
     }
 
-    /// Ends the load, lets everything settle, and looks through the books.
-    pub(crate) async fn audit(mut self) -> Result<Told> {
-        let plan = self.plan.clone();
-        self.is_restarted_with(&plan).await?;
+    /// Ends the load, lets everything settle, and looks through the books. What a process has got wrong it must put right
+    /// itself, unless there is to be another one.
+    pub(crate) async fn audit(mut self, in_a_new_process: bool) -> Result<Told> {
+        if in_a_new_process {
+            self.kill();
+        }
+        self.is_running().await?;
         let Self {
             mut server,
             load,
@@ -292,7 +316,6 @@ impl Shop {
             ..
         } = self;
         let told = load.end().await;
-        told.assert_the_load_was_one();
         settled::wait(&server).await;
         told.assert_keys_answer_as_they_did(&server).await;
         server.stop();
@@ -300,7 +323,7 @@ impl Shop {
         assert_journals_are_sound(&books);
         assert_consumers_account_for_everything(&books);
         assert_the_log_is_complete(&books);
-        settled::assert_orders_are_as_acknowledged(&books, &told);
+        settled::assert_all_is_as_acknowledged(&books, &told);
         assert_stock_adds_up(&books, &told.received);
         assert_money_adds_up(&books);
         assert_each_step_was_told_once(&books);
@@ -309,6 +332,15 @@ impl Shop {
         std::fs::remove_dir_all(root)?;
         Ok(told)
     }
+}
+
+fn assert_killed(status: ExitStatus, server: &Server) {
+    assert_eq!(
+        status.signal(),
+        Some(SIGKILL),
+        "it ended otherwise than it was to: {status}\n{}",
+        server.log()
+    );
 }
 
 fn address(server: &Server) -> String {
