@@ -428,6 +428,30 @@ async fn what_came_behind_a_gap_is_not_forgotten_when_the_gap_closes_by_itself()
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_for_again_and_lost_again_is_asked_for_once_more() {
+    let source = Source::new().await;
+    let tries: Mutex<BTreeMap<u64, u32>> = Mutex::default();
+    let bus: Arc<dyn Bus> = Arc::new(LossyBus::new(source.bus(), move |message| {
+        let position = message.event.position.0;
+        let mut tries = tries.lock().unwrap();
+        let tries = tries.entry(position).or_default();
+        *tries += 1;
+        // The second is lost twice, and so is what would show it the second time.
+        match (position, *tries) {
+            (2, 1 | 2) | (3, 2) => Delivery::Lost,
+            _ => Delivery::Once,
+        }
+    }));
+    let target = engine(Service::Inventory, store(2)).await;
+    let _consumers = witness(&target, &bus, Witness::default());
+    for version in 1..=3 {
+        happen(&source.engine, "s0", version).await;
+    }
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert_eq!(seen(&target, "s0").await, [1, 2, 3]);
+}
+
 /// A broker that is away until it is let in.
 #[derive(Debug)]
 struct AwayBus(MemoryBus, AtomicBool);

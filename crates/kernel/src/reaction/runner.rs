@@ -38,13 +38,13 @@ enum Interrupted {
 /// A lane that cannot go on.
 struct Hold {
     position: Position,
-    /// The last message that was left aside since the lane was asked for again.
+    /// The last message that was left aside.
     last: Position,
     since: Duration,
     attempts: u32,
     retry_at: Duration,
     cause: Cause,
-    /// Set when the retry is under way: messages of the lane are let through again.
+    /// Set when the retry is under way: messages of the lane are let through again. Should none come, it is repeated.
     released: bool,
 }
 
@@ -57,7 +57,7 @@ impl Hold {
     /// Whether a lane that has come so far goes on by itself. A gap may close before the lane is asked for again, and
     /// what was left aside behind it does not come unasked.
     fn is_over(&self, reached: Position) -> bool {
-        self.position <= reached && (self.released || self.last <= reached)
+        self.position.max(self.last) <= reached
     }
 }
 
@@ -125,12 +125,7 @@ impl Runner {
         self.progress.note(self.holds.len(), true);
         self.progress.begun.send_replace(true);
         loop {
-            let retry_in = self
-                .holds
-                .values()
-                .filter(|hold| !hold.released)
-                .map(|hold| hold.retry_at)
-                .min();
+            let retry_in = self.holds.values().map(|hold| hold.retry_at).min();
             let retry_in = retry_in.map(|at| at.saturating_sub(self.engine.clock().monotonic()));
             let catching_up = self.progress.catching_up.load(Ordering::Relaxed);
             let messages = tokio::select! {
@@ -313,10 +308,7 @@ impl Runner {
     /// Asks for the messages of held lanes again whose pause is over.
     async fn release(&mut self, subscription: &mut dyn Subscription) -> Result<(), BusError> {
         let now = self.engine.clock().monotonic();
-        let due = self
-            .holds
-            .iter()
-            .filter(|(_, hold)| !hold.released && hold.retry_at <= now);
+        let due = self.holds.iter().filter(|(_, hold)| hold.retry_at <= now);
         for lane in due.map(|(&lane, _)| lane).collect::<Vec<_>>() {
             let reached = self.reached[lane.index()];
             if matches!(self.holds[&lane].cause, Cause::BeyondHead { .. }) {
@@ -330,6 +322,7 @@ impl Runner {
             }
             if let Some(hold) = self.holds.get_mut(&lane) {
                 hold.released = true;
+                hold.retry_at = now + HELD_PAUSE_MAX;
             }
             subscription.rewind(lane, reached).await?;
         }
