@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use contracts::{Role, Service, SessionId, UserId};
+use jiff::SignedDuration;
 use kernel::auth::{Caller, Jwks, User, Verifier};
 use kernel::clock::{Clock, Ids, ManualClock};
 use kernel::context::Context;
@@ -99,6 +100,20 @@ fn user(number: u128) -> UserId {
 }
 
 const MOMENT: Duration = Duration::from_secs(5);
+
+/// Whoever is gone while the clock is wrong does not stay until it is there again.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_puts_no_erasure_off() {
+    let (store, clock) = (store(), clock());
+    let replica = Replica::start(&store, &clock, false).await;
+    replica.purged.fails.store(true, Ordering::Relaxed);
+    replica.note(user(1)).await;
+    clock.sleep(MOMENT).await;
+    clock.jump(SignedDuration::from_hours(-2));
+    replica.purged.fails.store(false, Ordering::Relaxed);
+    clock.sleep(MOMENT).await;
+    assert_eq!(*replica.purged.users.lock().unwrap(), [user(1)]);
+}
 
 #[tokio::test(start_paused = true)]
 async fn every_replica_refuses_whom_one_has_purged() {
