@@ -160,24 +160,7 @@ impl People {
             "metadata": {"request": request},
             "shipping_address": {"line1": format!("{PERSONAL} street {request}"), "city": PERSONAL, "country": "NL"},
         });
-        let place = async || {
-            customer
-                .insist("POST", "/api/orders", Some(body.clone()), Some(&key("place")))
-                .await
-        };
-        let placed = if self.world.faults().strikes(Fault::ClientTwice) {
-            let (one, other) = futures::join!(place(), place());
-            // A refusal changes nothing, so that it is decided again.
-            assert!(
-                one.status >= 300 || other.status >= 300 || one.text == other.text,
-                "{} and {}",
-                one.text,
-                other.text
-            );
-            if one.status < 300 { one } else { other }
-        } else {
-            place().await
-        };
+        let placed = customer.insist_perhaps_twice("/api/orders", body, &key("place")).await;
         match (placed.status, placed.code()) {
             (201, _) => {}
             // Gone meanwhile, or the price of a product was just changed.
@@ -197,9 +180,7 @@ impl People {
             if pays {
                 self.world.clock().sleep(dice.up_to(THOUGHT)).await;
                 let body = json!({"order_id": order, "payment_method": method});
-                let paid = customer
-                    .insist("POST", "/api/payments", Some(body), Some(&key("pay")))
-                    .await;
+                let paid = customer.insist_perhaps_twice("/api/payments", body, &key("pay")).await;
                 let fits = match (paid.status, paid.code()) {
                     (201 | 401, _) | (402, "card-declined") => true,
                     (409, code) => ["already-paid", "payment-open", "not-payable"].contains(&code),
@@ -404,6 +385,24 @@ impl Person {
         // Gone already, if the answer to the first request was lost.
         assert!(matches!(left.status, 204 | 401 | 404), "{left:?}");
         locked(&self.told).erased.insert(self.id.clone());
+    }
+
+    /// Posts under a key, now and then twice at once: what is answered at all is answered the same.
+    async fn insist_perhaps_twice(&self, path: &str, body: Value, key: &str) -> Answer {
+        let post = || self.insist("POST", path, Some(body.clone()), Some(key));
+        if !self.world.faults().strikes(Fault::ClientTwice) {
+            return post().await;
+        }
+        let (one, other) = futures::join!(post(), post());
+        // A refusal changes nothing, so that it is decided again.
+        let is_kept = |answer: &Answer| answer.status < 300;
+        assert!(
+            !is_kept(&one) || !is_kept(&other) || one.text == other.text,
+            "{path}: {} and {}",
+            one.text,
+            other.text
+        );
+        if is_kept(&one) { one } else { other }
     }
 
     /// Asks until there is an answer that is one.
