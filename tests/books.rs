@@ -122,7 +122,7 @@ fn documents(connection: &Connection, table: &str) -> BTreeMap<String, Stored> {
     documents.unwrap().map(Result::unwrap).collect()
 }
 
-/// [P8] `tradewind rebuild`, on a copy whose views were damaged, gives every document as it was, byte for byte.
+/// P8: `tradewind rebuild`, on a copy whose views were damaged, gives every document as it was, byte for byte.
 pub fn assert_views_equal_the_fold(data: &Path, mut rebuild: std::process::Command) {
     let copy = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(data).unwrap().map(Result::unwrap) {

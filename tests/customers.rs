@@ -84,7 +84,7 @@ impl Told {
         self.orders.len() > 50 && self.payments.len() > 10 && self.cancelled.len() > 5 && self.repeated > 0
     }
 
-    /// [P11] The same request under the same key has the same answer, after all those restarts.
+    /// P11: The same request under the same key has the same answer, after all those restarts.
     pub async fn assert_keys_answer_as_they_did(&self, server: &Server) {
         let mut signed_in = BTreeMap::new();
         for keyed in self.keyed.iter().step_by(1 + self.keyed.len() / KEYS_REPEATED) {

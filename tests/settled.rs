@@ -33,7 +33,7 @@ pub async fn wait(server: &Server) {
     assert!(settled.is_ok(), "not settled after {SETTLED_SECONDS} s: {left:#?}");
 }
 
-/// [P1, P7, P11] Every acknowledged order is there once, as it was acknowledged, and so are payments and cancellations; no
+/// P1, P7, P11: Every acknowledged order is there once, as it was acknowledged, and so are payments and cancellations; no
 /// request made two; none is on its way.
 pub fn assert_all_is_as_acknowledged(books: &Books, told: &Told) {
     let orders = books.collection("orders", "orders");

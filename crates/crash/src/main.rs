@@ -1,5 +1,5 @@
 //! `cargo xtask crash`: the real binary under load, killed at every point and in every way that a machine knows, and its
-//! books afterwards [P1, P2, P4 to P8, P10, P11].
+//! books afterwards (P1, P2, P4 to P8, P10, P11).
 //!
 //! The binary is this one: started with a [plan](plan::VARIABLE) it is `tradewind`, command line and all, with points
 //! around its ports.
