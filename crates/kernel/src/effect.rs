@@ -225,6 +225,8 @@ pub(crate) async fn run(
     let mut running = JoinSet::new();
     // Nobody else can hold an effect of an exclusive store: what a previous process left is taken over at once.
     let mut walk = (!engine.is_shared()).then(Walk::default);
+    // Whether something was not taken over since the last step began.
+    let mut is_left = false;
     let mut skew = runner.skew();
     let mut sweep_in = Some(engine.clock().sleep(Duration::ZERO));
     loop {
@@ -238,14 +240,15 @@ pub(crate) async fn run(
                     for id in due {
                         running.spawn(Arc::clone(&runner).take_over(id));
                     }
-                    walk = next;
+                    walk = if is_left { walk } else { next };
                     // A backlog is worked off as fast as calls end, not a page a second.
-                    sweep_in = Some(engine.clock().sleep(if more { Duration::ZERO } else { SWEEP }));
+                    let pause = if more && !is_left { Duration::ZERO } else { SWEEP };
+                    sweep_in = Some(engine.clock().sleep(pause));
                 }
                 Ok(Ended::Untaken) => {
                     // The store does not answer: nothing is taken over for a while, and what the walk has passed may
-                    // be left.
-                    walk = (!engine.is_shared()).then(Walk::default);
+                    // be left, also by a step that is under way.
+                    (walk, is_left) = ((!engine.is_shared()).then(Walk::default), true);
                     sweep_in = sweep_in.map(|_| engine.clock().sleep(SWEEP));
                 }
                 Err(panic) => {
@@ -255,7 +258,7 @@ pub(crate) async fn run(
                 }
             },
             () = async { sweep_in.as_mut().expect("checked").await }, if free > 0 && sweep_in.is_some() => {
-                sweep_in = None;
+                (sweep_in, is_left) = (None, false);
                 let jumped = runner.skew().abs_diff(skew) > SKEW_MAX;
                 if jumped && !engine.is_shared() {
                     // Times in the store mean something else now.

@@ -182,7 +182,7 @@ async fn each_intent_is_carried_out_once_and_only_so_many_together() {
 #[tokio::test(start_paused = true)]
 async fn effects_that_wait_for_the_store_do_not_keep_each_other_from_it() {
     let rig = Rig::new(at_once).await;
-    rig.store.limit_readers(2);
+    rig.store.limit_readers(2, Duration::from_millis(1));
     rig.intend(0..5000).await;
     rig.settled().await;
     assert_eq!(rig.calls.counts(), (5000, 5000));
@@ -257,19 +257,41 @@ async fn no_call_is_made_twice_when_the_clock_is_set() {
     }
 }
 
-/// Commits fail for a while; what they should have taken over is not asked for over and over meanwhile.
+/// Commits fail for a while; what they should have taken over is not asked for over and over meanwhile, and is not left
+/// to its time either, though that may be far.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_cannot_be_written_is_left_in_peace_and_nothing_is_forgotten() {
-    let first = Rig::new(|_| Answer::After(Duration::MAX)).await;
-    let several = 2 * EFFECTS_CONCURRENT_MAX;
-    first.intend(0..several).await;
-    first.engine.stop().await;
-    first.store.fail_next([Fault::Unavailable; 10]);
-    let began = Instant::now();
-    let second = Rig::on(&first.store, &first.clock, at_once).await;
-    second.settled().await;
-    assert_eq!(second.calls.counts(), (several, several));
-    assert!(began.elapsed() > Duration::from_secs(3), "{:?}", began.elapsed());
+    for several in [1, 10, 2 * EFFECTS_CONCURRENT_MAX] {
+        let first = Rig::new(|_| Answer::Postponed(Duration::from_secs(3600))).await;
+        first.intend(0..several).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        first.engine.stop().await;
+        first.store.fail_next([Fault::Unavailable; 10]);
+        let began = Instant::now();
+        let second = Rig::on(&first.store, &first.clock, at_once).await;
+        second.settled().await;
+        assert_eq!(second.calls.counts(), (several, several));
+        assert!(began.elapsed() > Duration::from_secs(3), "{:?}", began.elapsed());
+    }
+}
+
+/// Whenever it turns out that something could not be taken over: a look at what is due may be under way.
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_takes_long_to_fail_leaves_nothing_to_its_time() {
+    for millis in (900..2000).step_by(50) {
+        let first = Rig::new(|_| Answer::Postponed(Duration::from_secs(3600))).await;
+        first.intend(0..10).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        first.engine.stop().await;
+        first.store.close();
+        first.store.fail_next([Fault::Unavailable]);
+        first.store.limit_readers(8, Duration::from_millis(100));
+        let second = Rig::on(&first.store, &first.clock, at_once).await;
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        second.store.open();
+        second.settled().await;
+        assert_eq!(second.calls.counts(), (10, 10), "after {millis} ms");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,14 +22,11 @@ pub enum Fault {
     UnknownBefore,
 }
 
-/// How long a read takes once there are few readers.
-const READ: Duration = Duration::from_millis(1);
-
 /// A store whose commits fail as told, and wait when told; and whose reads take turns when told.
 #[derive(Debug)]
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
-    readers: Mutex<Option<Arc<Semaphore>>>,
+    readers: Mutex<Option<(Arc<Semaphore>, Duration)>>,
     faults: Mutex<VecDeque<Fault>>,
     refused: Mutex<Option<String>>,
     gate: Semaphore,
@@ -80,16 +77,18 @@ impl FaultyStore {
             .add_permits(Semaphore::MAX_PERMITS - self.gate.available_permits());
     }
 
-    /// Reads take a moment each from now on, and a turn: so many at once, as from a pool of connections.
-    pub fn limit_readers(&self, at_once: usize) {
-        *lock(&self.readers) = Some(Arc::new(Semaphore::new(at_once)));
+    /// Reads take so long each from now on, and a turn: so many at once, as from a pool of connections.
+    pub fn limit_readers(&self, at_once: usize, each: Duration) {
+        *lock(&self.readers) = Some((Arc::new(Semaphore::new(at_once)), each));
     }
 
     async fn read<T>(&self, read: impl Future<Output = T> + Send) -> T {
         let readers = lock(&self.readers).clone();
-        let Some(readers) = readers else { return read.await };
+        let Some((readers, each)) = readers else {
+            return read.await;
+        };
         let _turn = readers.acquire().await.expect("it is never closed");
-        tokio::time::sleep(READ).await;
+        tokio::time::sleep(each).await;
         read.await
     }
 
