@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use contracts::{Code, Problem};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
@@ -161,13 +161,8 @@ fn tail(path: &str) -> String {
 
 /// An answer with the value as its body.
 pub(super) fn encode<T: Serialize>(value: &T) -> Response {
-    let mut body = BytesMut::with_capacity(512);
-    match serde_json::to_writer(bytes::BufMut::writer(&mut body), value) {
-        Ok(()) => (
-            [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
-            body.freeze(),
-        )
-            .into_response(),
+    match serde_json::to_vec(value) {
+        Ok(body) => ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response(),
         Err(error) => internal(format!("an answer does not serialise: {error}")).into_response(),
     }
 }
