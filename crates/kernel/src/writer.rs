@@ -22,7 +22,7 @@ use crate::unit::Unit;
 mod group;
 mod job;
 
-use group::{Flying, Groups, Landed, Open};
+use group::{Flying, Groups, Open};
 pub(crate) use job::panic_message;
 use job::{Call, Job};
 
@@ -184,7 +184,6 @@ impl Task {
         let mut groups = Groups::new(&setup);
         let mut flying: Option<Flying> = None;
         let mut open: Option<Open> = None;
-        let mut landed: Option<Landed> = None;
         // Whether a client waits for the open group.
         let mut hasty = false;
         let mut paced = Duration::ZERO;
@@ -195,32 +194,26 @@ impl Task {
             let due = match (&flying, &open) {
                 (None, Some(_)) if hasty || room == 0 || background.is_over => Some(Duration::ZERO),
                 (None, Some(_)) => Some(paced.saturating_sub(setup.clock.monotonic())),
-                (None, None) if background.is_over && client.is_over && landed.is_none() => return,
+                (None, None) if background.is_over && client.is_over => return,
                 _ => None,
             };
             if let Some(group) = open.take_if(|_| due == Some(Duration::ZERO)) {
                 flying = Some(groups.begin(group));
                 hasty = false;
                 paced = setup.clock.monotonic() + BACKGROUND_PACE;
-                continue;
-            }
-            // Only now: the store would have nothing to do meanwhile.
-            if let Some(landed) = landed.take() {
-                landed.answer();
+                // The commit runs in a task of its own, which is to reach the store before more is decided here.
+                tokio::task::yield_now().await;
                 continue;
             }
             let first = tokio::select! {
                 biased;
                 outcome = async { flying.as_mut().expect("it is there").landed().await }, if flying.is_some() => {
                     let flown = flying.take().expect("it is there");
-                    match groups.land(flown, outcome) {
-                        Ok(all) => landed = Some(all),
-                        Err(crashed) => {
-                            // What was decided on top of it was decided on what is not so.
-                            let on_top = open.take().map(Open::into_jobs);
-                            groups.recover(crashed, on_top.unwrap_or_default()).await;
-                            hasty = false;
-                        }
+                    if let Err(crashed) = groups.land(flown, outcome) {
+                        // What was decided on top of it was decided on what is not so.
+                        let on_top = open.take().map(Open::into_jobs);
+                        groups.recover(crashed, on_top.unwrap_or_default()).await;
+                        hasty = false;
                     }
                     continue;
                 }

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
@@ -45,13 +44,6 @@ pub(crate) struct Flying {
     commit: Option<JoinHandle<Result<Committed, CommitError>>>,
 }
 
-/// A group that was committed, in which everybody waits for an answer.
-#[must_use]
-pub(crate) struct Landed {
-    jobs: Vec<Box<dyn Job>>,
-    faults: Vec<Option<Error>>,
-}
-
 /// A group that was not committed: its commands, undecided, and why.
 pub(crate) struct Crashed {
     jobs: Vec<Box<dyn Job>>,
@@ -71,14 +63,6 @@ impl Open {
 
     pub(crate) fn into_jobs(self) -> Vec<Box<dyn Job>> {
         self.jobs
-    }
-}
-
-impl Landed {
-    pub(crate) fn answer(self) {
-        for (job, fault) in self.jobs.into_iter().zip(self.faults) {
-            job.settle(fault.map_or(Ok(()), Err));
-        }
     }
 }
 
@@ -204,15 +188,8 @@ impl<'a> Groups<'a> {
         } else {
             let batch = self.batch(&mut overlay, &turn);
             let (store, clock) = (Arc::clone(&self.setup.store), Arc::clone(&self.setup.clock));
-            let mut commit =
-                Box::pin(async move { settle_outcome(store.as_ref(), clock.as_ref(), Arc::new(batch?)).await });
-            // Begun here, so that the store has it before this task does anything else.
-            let begun = (&mut commit).now_or_never();
             Some(tokio::spawn(async move {
-                match begun {
-                    Some(outcome) => outcome,
-                    None => commit.await,
-                }
+                settle_outcome(store.as_ref(), clock.as_ref(), Arc::new(batch?)).await
             }))
         };
         Flying {
@@ -241,12 +218,8 @@ impl<'a> Groups<'a> {
         })
     }
 
-    /// Publishes what a group that was committed has changed, or gives its commands back.
-    pub(crate) fn land(
-        &self,
-        flying: Flying,
-        outcome: Result<Option<Committed>, CommitError>,
-    ) -> Result<Landed, Crashed> {
+    /// Answers everybody in a group that was committed, or gives its commands back.
+    pub(crate) fn land(&self, flying: Flying, outcome: Result<Option<Committed>, CommitError>) -> Result<(), Crashed> {
         let Flying {
             mut overlay,
             jobs,
@@ -267,7 +240,10 @@ impl<'a> Groups<'a> {
             // A full queue costs nothing: the effect is in the store and is found there when its lease has ended.
             let _ = self.setup.effects.try_send(attempt);
         }
-        Ok(Landed { jobs, faults })
+        for (job, fault) in jobs.into_iter().zip(faults) {
+            job.settle(fault.map_or(Ok(()), Err));
+        }
+        Ok(())
     }
 
     /// Carries out, one group after another, what was in a group that was not committed, and what was decided on top of
@@ -286,12 +262,9 @@ impl<'a> Groups<'a> {
             self.decide(&mut open, jobs).await;
             let mut flying = self.begin(open);
             let outcome = flying.landed().await;
-            match self.land(flying, outcome) {
-                Ok(landed) => landed.answer(),
-                Err(crashed) => {
-                    for again in self.again(crashed, conflicts).into_iter().rev() {
-                        waiting.push_front(again);
-                    }
+            if let Err(crashed) = self.land(flying, outcome) {
+                for again in self.again(crashed, conflicts).into_iter().rev() {
+                    waiting.push_front(again);
                 }
             }
         }
