@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use contracts::{DecodeError, EventData, PublicEvent, Service};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -169,6 +170,13 @@ impl Consumers {
             .any(|(group, progress)| group.source == source && progress.is_behind())
     }
 
+    /// When the newest event happened that came from `source` since the process started.
+    #[must_use]
+    pub fn newest(&self, source: Service) -> Option<Timestamp> {
+        let of_source = self.progress.iter().filter(|(group, _)| group.source == source);
+        of_source.filter_map(|(_, progress)| progress.newest()).max()
+    }
+
     /// How each consumer is doing.
     pub fn progress(&self) -> impl Iterator<Item = (&Group, &Progress)> {
         self.progress.iter().map(|(group, progress)| (group, progress.as_ref()))
@@ -197,6 +205,8 @@ pub struct Progress {
     handled: AtomicU64,
     lanes_held: AtomicU64,
     catching_up: AtomicBool,
+    /// When the newest event happened that was received, in microseconds since 1970; 0 before the first.
+    newest: AtomicI64,
     begun: watch::Sender<bool>,
 }
 
@@ -205,6 +215,16 @@ impl Progress {
     #[must_use]
     pub fn is_behind(&self) -> bool {
         self.catching_up.load(Ordering::Relaxed) || self.lanes_held() > 0
+    }
+
+    fn received(&self, messages: &[Message]) {
+        let newest = messages.iter().map(|message| message.event.time.as_microsecond()).max();
+        self.newest.fetch_max(newest.unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    fn newest(&self) -> Option<Timestamp> {
+        let newest = Some(self.newest.load(Ordering::Relaxed)).filter(|newest| *newest > 0);
+        newest.and_then(|newest| Timestamp::from_microsecond(newest).ok())
     }
 
     fn note(&self, lanes_held: usize, catching_up: bool) {

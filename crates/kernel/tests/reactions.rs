@@ -16,6 +16,7 @@ use kernel::document::{Collection, Document, Kind};
 use kernel::embedded::{EmbeddedBus, Journal};
 use kernel::engine::{Engine, Parts, schema};
 use kernel::event::{LANES_DEFAULT, Lane, Position, StreamId};
+use kernel::freshness::{self, Missing};
 use kernel::http::Paging;
 use kernel::memory::MemoryStore;
 use kernel::memory::bus::MemoryBus;
@@ -132,7 +133,11 @@ fn store(epoch: u128) -> Arc<dyn Store> {
 }
 
 async fn engine(service: Service, store: Arc<dyn Store>) -> Engine {
-    let clock = Arc::new(ManualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
+    engine_at("2026-01-01T00:00:00Z", service, store).await
+}
+
+async fn engine_at(time: &str, service: Service, store: Arc<dyn Store>) -> Engine {
+    let clock = Arc::new(ManualClock::starting_at(time.parse().unwrap()));
     let ids = Arc::new(Ids::from_seed(SEEDS.fetch_add(1, Ordering::Relaxed)));
     Engine::start(
         service,
@@ -311,6 +316,7 @@ async fn a_consumer_is_behind_until_what_it_received_is_committed() {
     let consumers = witness(&target, &source.bus(), Witness::default());
     happen_much(&source.engine, 1..=1).await;
     assert_all_seen_once(&target, 1).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
     assert!(!consumers.is_behind(Service::Catalog));
     faulty.close();
     happen_much(&source.engine, 2..=2).await;
@@ -319,7 +325,24 @@ async fn a_consumer_is_behind_until_what_it_received_is_committed() {
     assert!(consumers.is_behind(Service::Catalog), "it says what it has not seen");
     faulty.open();
     assert_all_seen_once(&target, 2).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
     assert!(!consumers.is_behind(Service::Catalog));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_made_about_when_the_newest_event_was_may_be_on_its_way_whatever_the_clock_says() {
+    let source = Source::new().await;
+    let target = engine_at("2025-12-31T23:00:00Z", Service::Inventory, store(2)).await;
+    let consumers = witness(&target, &source.bus(), Witness::default());
+    let made_at = source.engine.clock().now();
+    let missing = |made_at| freshness::missing(&target, &consumers, Service::Catalog, Some(made_at));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(missing(made_at), Missing::Unknown, "an hour from now");
+    happen_much(&source.engine, 1..=1).await;
+    assert_all_seen_once(&target, 1).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(missing(made_at), Missing::CatchingUp);
+    assert_eq!(missing(made_at + Duration::from_secs(120)), Missing::Unknown);
 }
 
 #[tokio::test(start_paused = true)]

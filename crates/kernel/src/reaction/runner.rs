@@ -140,6 +140,7 @@ impl Runner {
                     continue;
                 }
             };
+            self.progress.received(&messages);
             // Not before it is committed has this consumer seen it, and a full batch has more behind it.
             let more = messages.len() == BATCH_EVENTS_MAX;
             self.progress.catching_up.store(true, Ordering::Relaxed);
