@@ -6,7 +6,7 @@ use crate::run;
 #[test]
 fn the_bench_counts_only_orders_that_were_decided_and_draws_them() {
     let mut arguments = vec!["bench", "--json", "--seconds", "1", "--connections", "2"];
-    arguments.extend(["--only", "bare,place,confirm,list-bare"]);
+    arguments.extend(["--only", "bare,place,confirm,order"]);
     let (mut command, directory) = in_an_empty_directory(&arguments);
     let report = run(command.args(["--svg", "bench.svg", "--preload", "200"])).json();
 
@@ -19,10 +19,11 @@ fn the_bench_counts_only_orders_that_were_decided_and_draws_them() {
         assert!(row["p50_ms"].as_f64() <= row["p999_ms"].as_f64(), "{row}");
         assert_eq!(row["settled_s"].is_number(), row["mode"] == "confirm", "{row}");
     }
-    assert!(
-        rows.iter().any(|row| row["preloaded"].as_u64() >= Some(200)),
-        "{rows:?}"
-    );
+    let stored: Vec<u64> = rows.iter().filter_map(|row| row["preloaded"].as_u64()).collect();
+    let of_all: Vec<u64> = stored.iter().copied().filter(|orders| *orders > 0).collect();
+    assert_eq!(of_all.len(), 4, "{rows:?}");
+    assert!(of_all[0] >= 200 && of_all.is_sorted(), "each adds to them: {rows:?}");
+    assert!(of_all[0] < of_all[3], "each adds to them: {rows:?}");
     let targets = report["targets"].as_array().expect("the report has targets");
     assert!(
         targets.iter().any(|target| target["what"] == "slowest start, ms"),
@@ -34,6 +35,27 @@ fn the_bench_counts_only_orders_that_were_decided_and_draws_them() {
         drawn.contains("place, events wait") && drawn.contains("<polyline"),
         "{drawn}"
     );
+}
+
+#[test]
+fn what_cannot_be_kept_or_drawn_is_said_before_anything_is_measured() {
+    let (mut keep, directory) = in_an_empty_directory(&["bench", "--json", "--preload", "1", "--keep", "."]);
+    std::fs::write(directory.path().join("orders.sqlite"), "a shop's").unwrap();
+    let (mut draw, _directory) = in_an_empty_directory(&["bench", "--json", "--svg", "no/such/place.svg"]);
+    for (command, part) in [
+        (
+            &mut keep,
+            "something else than a bench's orders: name an empty directory",
+        ),
+        (&mut draw, "cannot write no/such/place.svg"),
+    ] {
+        let ended = run(command);
+        assert!(
+            !ended.0.status.success() && ended.err().contains(part),
+            "{}",
+            ended.err()
+        );
+    }
 }
 
 #[test]

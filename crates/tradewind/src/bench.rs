@@ -5,7 +5,7 @@
 //! | [`server`] | the measured process: the whole shop, with routes that touch nothing and a valve on the bus |
 //! | [`measured`] | that process, as the bench starts, asks and watches it |
 //! | [`shop`] | what it is filled with, and the requests that are made |
-//! | [`load`] | the load generator: connections in one thread, as fast as they are answered or at a rate |
+//! | [`load`] | the load generator: connections, as fast as they are answered or at a rate |
 //! | [`run`] | which request at how many connections, and what is waited for between them |
 //! | [`report`], [`plot`] | the figures as a table, as JSON and as a picture, and the targets beside them |
 

@@ -95,9 +95,14 @@ impl Client {
 
     /// Signs in.
     pub async fn signed_in(&self, email: &str, password: &str) -> Result<Self> {
-        let credentials = serde_json::json!({"email": email, "password": password});
-        let tokens: contracts::user::Tokens = self.post("/api/login", &credentials, None).await?;
+        let tokens = self.tokens(email, password).await?;
         Ok(self.with_token(tokens.token.as_str()))
+    }
+
+    /// The tokens of who signs in.
+    pub async fn tokens(&self, email: &str, password: &str) -> Result<contracts::user::Tokens> {
+        let credentials = serde_json::json!({"email": email, "password": password});
+        self.post("/api/login", &credentials, None).await
     }
 
     /// Reads.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use serde::de::DeserializeOwned;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -68,7 +69,7 @@ impl Measured {
         format!("http://{}", self.address)
     }
 
-    async fn ask(&mut self, ask: Ask) -> Result<Tally> {
+    async fn ask<T: DeserializeOwned>(&mut self, ask: Ask) -> Result<T> {
         let line = serde_json::to_string(&ask)? + "\n";
         self.asks.write_all(line.as_bytes()).await?;
         let answer = self.answers.next_line().await?;
@@ -77,17 +78,22 @@ impl Measured {
 
     /// Keeps events from all consumers.
     pub async fn pause(&mut self) -> Result<()> {
-        self.ask(Ask::Pause).await.map(|_| ())
+        self.ask(Ask::Pause).await.map(|_: bool| ())
     }
 
     /// Lets them come again.
     pub async fn resume(&mut self) -> Result<()> {
-        self.ask(Ask::Resume).await.map(|_| ())
+        self.ask(Ask::Resume).await.map(|_: bool| ())
     }
 
     /// Counts the orders.
     pub async fn tally(&mut self) -> Result<Tally> {
         self.ask(Ask::Tally).await
+    }
+
+    /// The ids of orders from all over the journal.
+    pub async fn sample(&mut self) -> Result<Vec<String>> {
+        self.ask(Ask::Sample).await
     }
 
     /// Waits until every order is decided, and says for how long.

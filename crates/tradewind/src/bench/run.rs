@@ -32,6 +32,8 @@ const STORM: u32 = 16;
 const LOADERS: u32 = 256;
 /// How long orders are loaded before their number is looked at.
 const LOAD_STEP: Duration = Duration::from_secs(2);
+/// A file that tells the directory of a bench from that of a shop.
+const MARK: &str = "bench-only";
 /// Flushes measured, and the bytes of each: about what a commit of some dozen orders writes.
 const FLUSHES: u32 = 500;
 const FLUSH_BYTES: usize = 64 * 1024;
@@ -168,16 +170,17 @@ pub async fn run(plan: &Plan, progress: &ProgressBar, mut tell: impl FnMut(&Row)
     let mut figures = Figures::default();
     progress.set_message("measuring what a flush takes");
     figures.flush_p99_ms = flush_p99(directory.path())?;
+    let stored = plan.keep.clone().unwrap_or_else(|| directory.path().join("preloaded"));
+    if let Some(orders) = plan.preload {
+        preload(&stored, orders, progress).await?;
+    }
     for mode in &plan.modes {
         let data = directory.path().join(format!("{mode:?}"));
-        measure(plan, *mode, &data, 0, &mut figures, progress, &mut tell).await?;
+        measure(plan, *mode, &data, false, &mut figures, progress, &mut tell).await?;
         std::fs::remove_dir_all(data)?;
-    }
-    if let Some(orders) = plan.preload {
-        let data = plan.keep.clone().unwrap_or_else(|| directory.path().join("preloaded"));
-        let preloaded = preload(&data, orders, progress).await?;
-        for mode in &plan.modes {
-            measure(plan, *mode, &data, preloaded, &mut figures, progress, &mut tell).await?;
+        if plan.preload.is_some() {
+            // At once: a shared machine is not the same half an hour later.
+            measure(plan, *mode, &stored, true, &mut figures, progress, &mut tell).await?;
         }
     }
     Ok(figures)
@@ -188,7 +191,7 @@ async fn measure(
     plan: &Plan,
     mode: Mode,
     data: &Path,
-    preloaded: u64,
+    is_preloaded: bool,
     figures: &mut Figures,
     progress: &ProgressBar,
     tell: &mut impl FnMut(&Row) -> Result<()>,
@@ -196,7 +199,9 @@ async fn measure(
     progress.set_message(format!("starting for: {}", mode.name()));
     let mut server = Measured::start(data, mode == Mode::PlaceLimited).await?;
     figures.cold_start_ms.push(server.started_in.as_secs_f64() * 1000.0);
+    let preloaded = if is_preloaded { server.tally().await?.placed } else { 0 };
     let mut bench = Bench {
+        preloaded,
         shop: Shop::open(&server.url(), &unique()).await?,
         client: Client::new(&server.url())?,
         duration: plan.duration,
@@ -219,9 +224,7 @@ async fn measure(
             _ => Pace::Flat,
         };
         progress.set_message(format!("{} over {connections} connections", mode.name()));
-        let row = bench
-            .row(&mut server, mode, &shots, connections, pace, preloaded)
-            .await?;
+        let row = bench.row(&mut server, mode, &shots, connections, pace).await?;
         tell(&row)?;
         figures.rows.push(row);
     }
@@ -230,6 +233,8 @@ async fn measure(
 
 /// A shop that is being measured.
 struct Bench<'a> {
+    /// Orders that there were before.
+    preloaded: u64,
     shop: Shop,
     client: Client,
     duration: Duration,
@@ -255,6 +260,7 @@ impl Bench<'_> {
             Mode::HotSku => self.shop.place(Basket::Hot),
             Mode::Lines => self.shop.place(Basket::Wide),
             Mode::Product => self.shop.look_at_product(),
+            Mode::Order if self.preloaded > 0 => self.shop.look_at_orders_of_others(&server.sample().await?),
             Mode::Order => self.shop.look_at_orders().await?,
             Mode::List => self.shop.list_orders(),
             Mode::ProductBare => self.as_large(server, &self.shop.look_at_product()).await?,
@@ -295,39 +301,49 @@ impl Bench<'_> {
         shots: &Shots,
         connections: u32,
         pace: Pace,
-        preloaded: u64,
     ) -> Result<Row> {
         if mode.pauses_events() {
             server.pause().await?;
         }
-        let before = server.tally().await?.placed;
+        let before = server.tally().await?;
         let storm = (mode == Mode::PlaceStorm).then(|| {
             let logins = self.load(server, &self.shop.log_in(), STORM, Pace::Flat);
             tokio::spawn(logins.run())
         });
         let usage = server.watch()?;
         let answered = self.load(server, shots, connections, pace).run().await?;
+        let mut settled_s = None;
+        if mode.places() && !mode.pauses_events() {
+            self.progress
+                .set_message("waiting until all orders are decided, and all customers told");
+            settled_s = Some(server.settle(QUIET_MAX).await?.as_secs_f64());
+            self.quiet().await?;
+        }
         let (cpu, memory) = usage.end()?;
         if let Some(storm) = storm {
             storm.await??;
         }
-        let mut settled_s = None;
+        if mode.pauses_events() {
+            self.catch_up(server).await?;
+        }
         if mode.places() {
-            if mode.pauses_events() {
-                self.catch_up(server).await?;
-            } else {
-                self.progress.set_message("waiting until all orders are decided");
-                settled_s = Some(server.settle(QUIET_MAX).await?.as_secs_f64());
-                self.quiet().await?;
-            }
-            let tally = server.tally().await?;
+            let after = server.tally().await?;
+            let (placed, confirmed) = (after.placed - before.placed, after.confirmed - before.confirmed);
             ensure!(
-                tally.placed - before == answered.accepted && tally.settled() == tally.placed,
-                "{} orders were acknowledged, and {tally:?} came of them",
+                (placed, confirmed) == (answered.accepted, answered.accepted),
+                "{} orders were acknowledged, {placed} placed and {confirmed} confirmed",
                 answered.accepted
             );
         }
-        Ok(row(mode, connections, preloaded, &answered, cpu, memory, settled_s))
+        Ok(row(
+            mode,
+            connections,
+            self.preloaded,
+            &answered,
+            cpu,
+            memory,
+            settled_s,
+        ))
     }
 
     /// Lets events come again, and waits for all of them.
@@ -393,8 +409,10 @@ fn loading(server: &Measured, shots: Shots) -> Load {
     }
 }
 
-/// Fills a directory with so many orders that have come to an end, unless it has them.
-async fn preload(data: &Path, orders: u64, progress: &ProgressBar) -> Result<u64> {
+/// Fills a directory with so many orders that have come to an end, unless it has them. They are of what is sold out, and
+/// so were rejected: the shortest way to an end.
+async fn preload(data: &Path, orders: u64, progress: &ProgressBar) -> Result<()> {
+    mark(data)?;
     let mut server = Measured::start(data, false).await?;
     progress.set_style(ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}")?);
     progress.set_length(orders);
@@ -407,10 +425,24 @@ async fn preload(data: &Path, orders: u64, progress: &ProgressBar) -> Result<u64
     }
     progress.set_message("waiting until they are decided");
     server.settle(QUIET_MAX).await?;
-    let preloaded = server.tally().await?.placed;
     progress.set_style(ProgressStyle::default_spinner());
-    server.stop().await?;
-    Ok(preloaded)
+    server.stop().await
+}
+
+/// Makes a directory the bench's own, unless something else is in it: the bench adds an admin whose password is known.
+fn mark(data: &Path) -> Result<()> {
+    let mark = data.join(MARK);
+    if !mark.exists() {
+        std::fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))?;
+        let is_empty = std::fs::read_dir(data)?.next().is_none();
+        ensure!(
+            is_empty,
+            "{} holds something else than a bench's orders: name an empty directory",
+            data.display()
+        );
+        std::fs::write(mark, "").with_context(|| format!("cannot write to {}", data.display()))?;
+    }
+    Ok(())
 }
 
 /// What tells the products and customers of one shop from those of another in the same data.

@@ -1,5 +1,6 @@
 //! The measured process: the whole shop in a data directory, told by lines on its standard input.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub const PASSWORD: &str = "only for this bench";
 const HIGH_LIMIT: &str = "1000000000/1m";
 /// Events counted in one step.
 const TALLY_STEP: usize = 1000;
+/// Places in the journal that a sample is taken at.
+const SAMPLE: u64 = 1000;
 
 /// What to serve.
 #[derive(Debug, clap::Args)]
@@ -61,6 +64,8 @@ pub enum Ask {
     Resume,
     /// Count the orders.
     Tally,
+    /// Name orders from all over the journal.
+    Sample,
 }
 
 /// The orders in the journal.
@@ -101,6 +106,17 @@ impl Tally {
     }
 }
 
+/// Orders from all over the journal, as many as are asked for at the most.
+async fn sample(journal: &Arc<dyn Store>) -> Result<Vec<String>> {
+    let last = journal.tail(Position::START, 0).await?.head.position.0;
+    let mut orders = BTreeSet::new();
+    for number in 0..SAMPLE {
+        let tail = journal.tail(Position(last * number / SAMPLE), 1).await?;
+        orders.extend(tail.events.first().map(|event| event.stream.to_string()));
+    }
+    Ok(orders.into_iter().collect())
+}
+
 /// Serves until its standard input ends.
 pub async fn run(options: &Options) -> Result<()> {
     let limit = if options.limited { HIGH_LIMIT } else { "off" };
@@ -119,12 +135,16 @@ pub async fn run(options: &Options) -> Result<()> {
     let mut tally = Tally::default();
     let mut asked = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = asked.next_line().await? {
+        let orders = server.journal(Service::Orders);
         match serde_json::from_str(&line)? {
-            Ask::Pause => drop(valve.send_replace(false)),
-            Ask::Resume => drop(valve.send_replace(true)),
-            Ask::Tally => tally.go_on(server.journal(Service::Orders)).await?,
+            Ask::Pause => answer(&valve.send_replace(false))?,
+            Ask::Resume => answer(&valve.send_replace(true))?,
+            Ask::Tally => {
+                tally.go_on(orders).await?;
+                answer(&tally)?;
+            }
+            Ask::Sample => answer(&sample(orders).await?)?,
         }
-        answer(&tally)?;
     }
     server.stop().await
 }

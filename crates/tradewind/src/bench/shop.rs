@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use contracts::notification::Notification;
 use contracts::order::Order;
 use contracts::product::Product;
+use contracts::user::Tokens;
 use contracts::{OrderId, Page, ProductId};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
@@ -33,6 +34,7 @@ const PAGE: usize = 50;
 #[derive(Debug)]
 pub struct Shop {
     admin: Client,
+    admin_token: HeaderValue,
     /// Of the products that there is plenty of.
     skus: Vec<String>,
     product: ProductId,
@@ -60,7 +62,8 @@ impl Shop {
     /// Adds products and customers of its own to whatever is there. `run` tells them from those of others.
     pub async fn open(url: &str, run: &str) -> Result<Self> {
         let anonymous = Client::new(url)?;
-        let admin = anonymous.signed_in(ADMIN, PASSWORD).await?;
+        let tokens = anonymous.tokens(ADMIN, PASSWORD).await?;
+        let admin = anonymous.with_token(tokens.token.as_str());
         let mut skus = Vec::new();
         let mut first = None;
         for number in 0..=PRODUCTS {
@@ -80,15 +83,13 @@ impl Shop {
                 let _: Value = anonymous
                     .post("/api/users", &json!({"email": email, "password": PASSWORD}), None)
                     .await?;
-                let tokens: contracts::user::Tokens = anonymous
-                    .post("/api/login", &json!({"email": email, "password": PASSWORD}), None)
-                    .await?;
-                let token = HeaderValue::try_from(format!("Bearer {}", tokens.token.as_str()))?;
-                anyhow::Ok((email, anonymous.with_token(tokens.token.as_str()), token))
+                let tokens = anonymous.tokens(&email, PASSWORD).await?;
+                anyhow::Ok((email, anonymous.with_token(tokens.token.as_str()), bearer(&tokens)?))
             }
         });
         let mut shop = Self {
             admin,
+            admin_token: bearer(&tokens)?,
             skus,
             product: first.context("there are products")?,
             sold_out,
@@ -142,7 +143,7 @@ impl Shop {
 
     /// The product, which everybody looks at.
     pub fn look_at_product(&self) -> Shots {
-        self.read(vec![(format!("/api/products/{}", self.product), 0)])
+        self.read(vec![(format!("/api/products/{}", self.product), &self.tokens[0])])
     }
 
     /// The orders that the customers have, each by its owner.
@@ -150,10 +151,17 @@ impl Shop {
         let mut paths = Vec::new();
         for (customer, client) in self.customers.iter().enumerate() {
             let ids = self.orders(client).await?;
-            paths.extend(ids.into_iter().map(|id| (format!("/api/orders/{id}"), customer)));
+            let token = &self.tokens[customer];
+            paths.extend(ids.into_iter().map(|id| (format!("/api/orders/{id}"), token)));
         }
         ensure!(!paths.is_empty(), "nobody has ordered yet");
         Ok(self.read(paths))
+    }
+
+    /// Orders of anybody, by the admin.
+    pub fn look_at_orders_of_others(&self, ids: &[String]) -> Shots {
+        let paths = ids.iter().map(|id| (format!("/api/orders/{id}"), &self.admin_token));
+        self.read(paths.collect())
     }
 
     async fn orders(&self, customer: &Client) -> Result<Vec<OrderId>> {
@@ -163,20 +171,23 @@ impl Shop {
 
     /// The customers' latest orders, a page of them.
     pub fn list_orders(&self) -> Shots {
-        let lists = (0..CUSTOMERS).map(|customer| (format!("/api/orders?limit={PAGE}"), customer));
+        let lists = self
+            .tokens
+            .iter()
+            .map(|token| (format!("/api/orders?limit={PAGE}"), token));
         self.read(lists.collect())
     }
 
     /// Answers of this size that cost nothing to make.
     pub fn read_bytes(&self, bytes: usize) -> Shots {
-        self.read(vec![(format!("{BYTES}?bytes={bytes}"), 0)])
+        self.read(vec![(format!("{BYTES}?bytes={bytes}"), &self.tokens[0])])
     }
 
-    fn read(&self, paths: Vec<(String, usize)>) -> Shots {
-        let tokens = self.tokens.clone();
+    fn read(&self, paths: Vec<(String, &HeaderValue)>) -> Shots {
+        let paths: Vec<(String, HeaderValue)> = paths.into_iter().map(|(path, token)| (path, token.clone())).collect();
         Arc::new(move |number| {
-            let (path, customer) = pick(&paths, number);
-            request(Method::GET, path, Some(&tokens[*customer]), Bytes::new())
+            let (path, token) = pick(&paths, number);
+            request(Method::GET, path, Some(token), Bytes::new())
         })
     }
 
@@ -189,6 +200,10 @@ impl Shop {
             .collect();
         Arc::new(move |number| request(Method::POST, "/api/login", None, pick(&bodies, number).clone()))
     }
+}
+
+fn bearer(tokens: &Tokens) -> Result<HeaderValue> {
+    Ok(HeaderValue::try_from(format!("Bearer {}", tokens.token.as_str()))?)
 }
 
 fn pick<T>(items: &[T], number: u64) -> &T {

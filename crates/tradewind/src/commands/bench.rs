@@ -1,6 +1,8 @@
 //! `tradewind bench`: what this machine can do, measured against a server in a process of its own.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -60,6 +62,8 @@ pub async fn run(options: &Options) -> Result<ExitCode> {
         keep: options.keep.clone(),
     };
     ensure!(!plan.connections.is_empty(), "--connections names no number");
+    // Before the work rather than after it: what cannot be written is known now.
+    let mut drawing = options.svg.as_deref().map(drawing).transpose()?;
     let progress = ProgressBar::new_spinner();
     progress.set_style(ProgressStyle::default_spinner());
     progress.enable_steady_tick(TICK);
@@ -72,9 +76,9 @@ pub async fn run(options: &Options) -> Result<ExitCode> {
     })
     .await?;
     progress.finish_and_clear();
-    if let Some(path) = &options.svg {
-        let drawn = plot::svg(&figures)?;
-        std::fs::write(path, drawn).with_context(|| format!("cannot write {}", path.display()))?;
+    if let Some(file) = &mut drawing {
+        file.set_len(0)?;
+        file.write_all(plot::svg(&figures)?.as_bytes())?;
     }
     let report = Report::new(figures);
     match options.json {
@@ -82,4 +86,10 @@ pub async fn run(options: &Options) -> Result<ExitCode> {
         false => report.print()?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The file to draw in, whose old content stays until there is another.
+fn drawing(path: &Path) -> Result<File> {
+    let file = File::options().append(true).create(true).open(path);
+    file.with_context(|| format!("cannot write {}", path.display()))
 }
