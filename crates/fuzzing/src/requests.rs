@@ -78,6 +78,7 @@ fn query<T: Serialize + DeserializeOwned + Send + 'static>(router: Router, path:
 /// A path, and what makes a route of it.
 type Route = (&'static str, fn(Router, &str) -> Router);
 
+/// The first byte of a seed is a place in this list, so that a new one comes last.
 const BODIES: &[Route] = &[
     ("/bodies/place-order", body::<order::PlaceOrder>),
     ("/bodies/update-order", body::<order::UpdateOrder>),
@@ -94,8 +95,12 @@ const BODIES: &[Route] = &[
     ("/bodies/sign-up", secret_body::<user::SignUp>),
     ("/bodies/login", secret_body::<user::Login>),
     ("/bodies/change-password", secret_body::<user::ChangePassword>),
+    ("/bodies/notify", body::<notification::Notify>),
+    ("/bodies/refresh-token", body::<user::RefreshToken>),
+    ("/bodies/service-sign-in", secret_body::<user::ServiceSignIn>),
 ];
 
+/// As above.
 const QUERIES: &[Route] = &[
     ("/queries/products", query::<product::ListProducts>),
     ("/queries/stock", query::<stock::ListStock>),
@@ -104,6 +109,10 @@ const QUERIES: &[Route] = &[
     ("/queries/users", query::<user::ListUsers>),
     ("/queries/notifications", query::<notification::ListNotifications>),
     ("/queries/events", query::<log::ListEvents>),
+    ("/queries/stream", query::<log::StreamEvents>),
+    ("/queries/dead-letters", query::<log::ListDeadLetters>),
+    ("/queries/order", query::<order::AsOf>),
+    ("/queries/order-events", query::<order::ListOrderEvents>),
 ];
 
 fn routes() -> Router {

@@ -162,3 +162,44 @@ fn every_target_has_a_binary_and_seeds_and_is_tested() {
         );
     }
 }
+
+/// Else a new body would be read from outside and never fuzzed.
+#[test]
+fn every_body_and_query_that_a_service_reads_is_fuzzed() {
+    let crates = directory().join("../crates");
+    let fuzzed = fs::read_to_string(crates.join("fuzzing/src/requests.rs")).unwrap();
+    let services = [
+        "users",
+        "catalog",
+        "inventory",
+        "orders",
+        "payments",
+        "notifications",
+        "events",
+    ];
+    let mut sources: Vec<PathBuf> = services
+        .iter()
+        .map(|name| crates.join(name).join("src/http.rs"))
+        .collect();
+    sources.push(crates.join("kernel/src/http/dead_letters.rs"));
+    let mut all = BTreeSet::new();
+    for source in sources {
+        let source = fs::read_to_string(source).unwrap();
+        for extractor in ["Write<", "): Json<", "): Query<"] {
+            let behind = source
+                .split(extractor)
+                .skip(1)
+                .filter_map(|rest| rest.split('>').next());
+            all.extend(behind.map(str::to_owned));
+        }
+    }
+    assert!(
+        all.contains("PlaceOrder") && all.contains("Login") && all.contains("ListDeadLetters"),
+        "{all:?}"
+    );
+    let missing: Vec<_> = all
+        .iter()
+        .filter(|name| !fuzzed.contains(&format!("::{name}>")))
+        .collect();
+    assert!(missing.is_empty(), "not fuzzed: {missing:?}");
+}
