@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::future::{BoxFuture, FutureExt as _, Shared};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::support::{Actor, Answer, Call, Product, Server, eventually, id_of};
 
@@ -25,6 +27,8 @@ const STOCKS: [u64; 4] = [1_000_000, 1_000_000, 1_000_000, 40];
 const KEYS_REPEATED: usize = 100;
 /// A pause before a request is repeated that had no answer.
 const PAUSE: Duration = Duration::from_millis(20);
+/// For so long after a jump of the clock an order may be unknown where it is still to be told of: its id looks old.
+const CONFUSED: Duration = Duration::from_secs(30);
 
 /// Chance, repeatable.
 #[derive(Debug)]
@@ -114,16 +118,27 @@ fn shown(answer: &Answer) -> (u16, Value) {
 #[derive(Debug)]
 pub struct Load {
     shop: Shop,
-    working: JoinSet<()>,
+    working: Working,
 }
+
+/// Ends with the customers: when the shop is closed, or at once with what the first of them panicked about.
+pub type Working = Shared<BoxFuture<'static, Result<(), String>>>;
 
 /// What all of them know.
 #[derive(Clone, Debug)]
 struct Shop {
     url: Arc<RwLock<String>>,
     closed: Arc<AtomicBool>,
+    clock_jumped: Arc<RwLock<Option<Instant>>>,
     told: Arc<Mutex<Told>>,
     products: Arc<[Product]>,
+}
+
+impl Shop {
+    fn is_confused(&self) -> bool {
+        let jumped = *self.clock_jumped.read().unwrap();
+        jumped.is_some_and(|jumped| jumped.elapsed() < CONFUSED)
+    }
 }
 
 impl Load {
@@ -141,6 +156,7 @@ impl Load {
         let shop = Shop {
             url: Arc::new(RwLock::new(server.url().to_owned())),
             closed: Arc::default(),
+            clock_jumped: Arc::default(),
             told: Arc::new(Mutex::new(Told {
                 received,
                 ..Told::default()
@@ -158,7 +174,26 @@ impl Load {
                 working.spawn(customer.run_errands(Dice::new(dice.between(0, u64::MAX))));
             }
         }
-        Self { shop, working }
+        let working = async move {
+            while let Some(ended) = working.join_next().await {
+                ended.map_err(|panic| panic.to_string())?;
+            }
+            Ok(())
+        };
+        Self {
+            shop,
+            working: working.boxed().shared(),
+        }
+    }
+
+    /// The customers at work, to be watched.
+    pub fn working(&self) -> Working {
+        self.working.clone()
+    }
+
+    /// From now on an order may be unknown for a while to who has not been told of it.
+    pub fn clock_has_jumped(&self) {
+        *self.shop.clock_jumped.write().unwrap() = Some(Instant::now());
     }
 
     /// The server was started again, and has another port.
@@ -182,13 +217,14 @@ impl Load {
     }
 
     /// What was begun is finished, once there was enough of it. What they were told.
-    pub async fn end(mut self) -> Told {
+    pub async fn end(self) -> Told {
         let enough = async || self.shop.told.lock().unwrap().has_enough().then_some(());
-        eventually("the load is one", enough).await;
-        self.shop.closed.store(true, Ordering::Relaxed);
-        while let Some(ended) = self.working.join_next().await {
-            ended.unwrap();
+        tokio::select! {
+            () = eventually("the load is one", enough) => {}
+            ended = self.working() => panic!("a customer has left: {ended:?}"),
         }
+        self.shop.closed.store(true, Ordering::Relaxed);
+        self.working.await.unwrap();
         std::mem::take(&mut *self.shop.told.lock().unwrap())
     }
 }
@@ -304,6 +340,8 @@ impl Customer {
             let answered = call(&self.here()).attempt().await;
             match answered {
                 Some(answer) if answer.status == 401 => self.sign_in_again().await,
+                // Only acknowledged orders are asked about.
+                Some(answer) if answer.status == 404 && self.shop.is_confused() => {}
                 Some(answer) if answer.status != 503 && answer.json["code"] != "in-progress" => return answer,
                 Some(answer) => self.told(|told| told.refused += usize::from(answer.status == 503)),
                 None => self.told(|told| told.repeated += 1),

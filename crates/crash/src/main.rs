@@ -140,7 +140,11 @@ async fn one_shop(seed: u64, number: u64, rounds: usize, report: Arc<Mutex<Repor
         bar.set_message(trouble.kind().as_str());
         lock(&report).doing = format!("{trouble:?}");
         let began = Instant::now();
-        let has_struck = shop.suffer(trouble).await?;
+        let customers = shop.customers();
+        let has_struck = tokio::select! {
+            has_struck = shop.suffer(trouble) => has_struck?,
+            Err(panic) = customers => panic!("a customer: {panic}"),
+        };
         lock(&report).add(trouble, has_struck, began.elapsed());
         bar.inc(1);
         if bar.is_hidden() {

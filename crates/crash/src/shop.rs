@@ -18,9 +18,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::books::{Books, assert_views_equal_the_fold};
-use crate::customers::{Dice, Load, Told};
+use crate::customers::{Dice, Load, Told, Working};
 use crate::disk::{self, Disk, ReadOnly};
-use crate::plan::{Death, Plan, VARIABLE};
+use crate::plan::{Death, Jump, Plan, VARIABLE};
 use crate::settled;
 use crate::support::{Actor, DEADLINE, Server, eventually, signal, unique};
 use crate::trouble::{Kind, Trouble};
@@ -44,6 +44,8 @@ const ANSWER_BYTES: usize = 60;
 pub(crate) struct Shop {
     server: Server,
     is_up: bool,
+    /// The clock of this process jumps, and so it jumps back when the next one is started.
+    clock_is_off: bool,
     load: Load,
     plan: Plan,
     root: PathBuf,
@@ -70,6 +72,7 @@ impl Shop {
         Ok(Self {
             server,
             is_up: true,
+            clock_is_off: false,
             load,
             plan,
             root,
@@ -103,6 +106,11 @@ impl Shop {
         self.plan.broker.is_some()
     }
 
+    /// Its customers, to be watched.
+    pub(crate) fn customers(&self) -> Working {
+        self.load.working()
+    }
+
     /// One round. Whether the trouble struck: a point may not be reached in time.
     pub(crate) async fn suffer(&mut self, trouble: Trouble) -> Result<bool> {
         match trouble {
@@ -116,16 +124,7 @@ impl Shop {
             Trouble::Ended { killed_after_ms } => self.is_asked_to_end(killed_after_ms).await,
             Trouble::DiskFull => self.disk_is_full().await,
             Trouble::ReadOnly { service } => self.store_is_read_only(service).await,
-            Trouble::Clock(jump) => {
-                let plan = Plan {
-                    jump: Some(jump),
-                    ..self.plan.clone()
-                };
-                self.is_restarted_with(&plan).await?;
-                tokio::time::sleep(Duration::from_millis(jump.after_ms)).await;
-                self.goes_on().await;
-                Ok(true)
-            }
+            Trouble::Clock(jump) => self.clock_jumps(jump).await,
             Trouble::Descriptors { spare } => self.has_no_descriptors(spare).await,
             Trouble::Disconnects => self.clients_disconnect().await,
         }
@@ -183,6 +182,18 @@ impl Shop {
         disk.empty()?;
         self.goes_on().await;
         Ok(has_struck)
+    }
+
+    async fn clock_jumps(&mut self, jump: Jump) -> Result<bool> {
+        let plan = Plan {
+            jump: Some(jump),
+            ..self.plan.clone()
+        };
+        self.is_restarted_with(&plan).await?;
+        tokio::time::sleep(Duration::from_millis(jump.after_ms)).await;
+        self.load.clock_has_jumped();
+        self.goes_on().await;
+        Ok(true)
     }
 
     /// It refuses to start, in a line that says why.
@@ -279,6 +290,9 @@ impl Shop {
         self.server.set_variable(VARIABLE, &serde_json::to_string(plan)?);
         match self.server.start_unless_it_ends().await {
             Ok(()) => {
+                if std::mem::replace(&mut self.clock_is_off, plan.jump.is_some()) || self.clock_is_off {
+                    self.load.clock_has_jumped();
+                }
                 self.is_up = true;
                 self.load.goes_on_at(&self.server);
             }
