@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 mod patch;
+mod verdict;
 mod workshop;
 
 use patch::{Catcher, Mutant};
@@ -21,7 +22,7 @@ enum Fate {
     /// By this seed or test.
     Caught(String),
     Survived,
-    /// It proves nothing: it does not apply, or does not build.
+    /// It proves nothing: it does not apply or build, or what should catch it failed without naming anything.
     Broken(String),
 }
 
@@ -45,9 +46,7 @@ pub(crate) fn run(names: &[String], as_json: bool) -> Result<ExitCode> {
     }
     mutants.retain(|mutant| names.is_empty() || names.contains(&mutant.name));
     let workshop = Workshop::open(root)?;
-    if names.is_empty() {
-        check_catchers(&workshop, &mutants)?;
-    }
+    check_catchers(&workshop, &mutants)?;
     let (count, mut rows) = (mutants.len(), Vec::new());
     for (number, mutant) in (1..).zip(mutants) {
         let Mutant {

@@ -24,6 +24,8 @@ pub(crate) struct Mutant {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Catcher {
     Simulation,
+    /// A few rounds of the crash harness, under one seed.
+    Crash,
     /// `cargo` with these arguments.
     Tests(Vec<String>),
 }
@@ -32,6 +34,7 @@ impl fmt::Display for Catcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Simulation => f.write_str("the simulation"),
+            Self::Crash => f.write_str("the crash harness"),
             Self::Tests(arguments) => write!(f, "cargo {}", arguments.join(" ")),
         }
     }
@@ -65,6 +68,7 @@ impl Mutant {
         };
         let caught_by = match field("Caught by")?.as_str() {
             "sim" => Catcher::Simulation,
+            "crash" => Catcher::Crash,
             arguments => Catcher::Tests(arguments.split_whitespace().map(str::to_owned).collect()),
         };
         let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();

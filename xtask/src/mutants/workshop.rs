@@ -6,15 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
 
 use crate::mutants::Fate;
 use crate::mutants::patch::{Catcher, Mutant};
+use crate::mutants::verdict;
 
 /// Seeds within which the simulation must notice.
 const SEEDS: &str = "200";
-/// What is shown of a seed's or a test's message.
-const MESSAGE_CHARS_MAX: usize = 120;
 
 /// What the simulation is made of here. Each mutant builds most of it anew, which takes longer than its seeds do, so it is
 /// not optimised as what it depends on is.
@@ -34,6 +32,20 @@ const CRATES: &[&str] = &[
 const BUILD_SIMULATION: &[&str] = &["build", "--release", "--package", "simulation"];
 const SIMULATE: &[&str] = &["run", "--quiet", "--release", "--package", "simulation"];
 const SEARCH: &[&str] = &["--", "--first", "--json", "--seeds", SEEDS];
+const BUILD_CRASH: &[&str] = &["build", "--package", "crash"];
+/// As many rounds as a run of the tests has. What is mutated must not depend on luck: each of them is to notice it.
+const CRASH: &[&str] = &[
+    "run",
+    "--quiet",
+    "--package",
+    "crash",
+    "--",
+    "--json",
+    "--seed",
+    "1",
+    "--rounds",
+    "20",
+];
 
 pub(crate) struct Workshop {
     tree: PathBuf,
@@ -112,11 +124,20 @@ impl Workshop {
 
     /// Whether somebody notices what the copy is now.
     pub(crate) fn hunt(&self, catcher: &Catcher) -> Result<Fate> {
-        let (build, search, judge): (_, _, fn(&Output) -> String) = match catcher {
-            Catcher::Simulation => (BUILD_SIMULATION.to_vec(), [SIMULATE, SEARCH].concat(), seed),
+        let (build, search, judge): (_, _, fn(&Output) -> Option<String>) = match catcher {
+            Catcher::Simulation => (
+                BUILD_SIMULATION.to_vec(),
+                [SIMULATE, SEARCH].concat(),
+                verdict::violated_seed,
+            ),
+            Catcher::Crash => (BUILD_CRASH.to_vec(), CRASH.to_vec(), verdict::violated_round),
             Catcher::Tests(arguments) => {
                 let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-                ([&arguments[..], &["--no-run"]].concat(), arguments, test)
+                (
+                    [&arguments[..], &["--no-run"]].concat(),
+                    arguments,
+                    verdict::failed_test,
+                )
             }
         };
         // What the compiler says goes through: it takes long, and tells why if it fails.
@@ -124,9 +145,10 @@ impl Workshop {
             return Ok(Fate::Broken("it does not build".to_owned()));
         }
         let output = self.cargo(catcher, &search).output().context("cargo cannot be run")?;
-        Ok(match output.status.success() {
-            true => Fate::Survived,
-            false => Fate::Caught(judge(&output)),
+        Ok(match (output.status.success(), judge(&output)) {
+            (true, _) => Fate::Survived,
+            (false, Some(by)) => Fate::Caught(by),
+            (false, None) => Fate::Broken(verdict::unnamed(&output)),
         })
     }
 
@@ -143,49 +165,9 @@ impl Workshop {
                 .args(CRATES.iter().flat_map(plain))
                 .env("CARGO_TARGET_DIR", self.built.join("simulation"))
                 .env("RUSTFLAGS", "--cfg tokio_unstable"),
-            Catcher::Tests(_) => cargo.env("CARGO_TARGET_DIR", self.built.join("tests")),
+            Catcher::Crash | Catcher::Tests(_) => cargo.env("CARGO_TARGET_DIR", self.built.join("tests")),
         };
         cargo.args(arguments);
         cargo
-    }
-}
-
-/// The first seed that was violated, and how.
-fn seed(output: &Output) -> String {
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    let violated = report["violated"].as_object().into_iter().flatten();
-    let first = violated
-        .filter_map(|(seed, said)| Some((seed.parse::<u64>().ok()?, said.as_str()?)))
-        .min();
-    match first {
-        // Above the message stands where the check is.
-        Some((seed, said)) => format!("seed {seed}: {}", shown(said.split_once('\n').map_or(said, |it| it.1))),
-        None => shown(&String::from_utf8_lossy(&output.stderr)),
-    }
-}
-
-/// The first test that failed, and how.
-fn test(output: &Output) -> String {
-    let said = String::from_utf8_lossy(&output.stdout);
-    let failed = said
-        .lines()
-        .find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
-    let Some(failed) = failed else {
-        return shown(&String::from_utf8_lossy(&output.stderr));
-    };
-    let mut told = said
-        .lines()
-        .skip_while(|line| *line != format!("---- {failed} stdout ----"));
-    let message = told.find(|line| line.contains("panicked at")).and_then(|_| told.next());
-    format!("test {failed}: {}", shown(message.unwrap_or_default()))
-}
-
-/// In one line, and no longer than a table bears.
-fn shown(message: &str) -> String {
-    let words: Vec<&str> = message.split_whitespace().collect();
-    let line = words.join(" ");
-    match line.char_indices().nth(MESSAGE_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
     }
 }
