@@ -198,3 +198,30 @@ fn check_lanes(connection: &Connection, declared: u16) -> Result<(), OpenError> 
         Err(OpenError::Lanes { stored, declared })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use tempfile::TempDir;
+    use testkit::store_suite::fixture::schema;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// SQLite's word for `FULL`: a commit is on the disk before it is answered.
+    const FULL: i64 = 2;
+
+    /// P1, should the power fail: a process that is killed shows nothing of it.
+    #[test]
+    fn whoever_writes_waits_for_the_disk() {
+        let directory = TempDir::new().expect("a directory for the test");
+        let path = directory.path().join("store.db");
+        let options = SqliteOptions::new(path.clone(), schema(), Uuid::from_u128(1), Timestamp::UNIX_EPOCH);
+        let writer = writer(&options).expect("it opens");
+        let checkpointer = checkpointer(&path).expect("it opens");
+        for connection in [writer, checkpointer] {
+            let synchronous = connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0));
+            assert_eq!(synchronous, Ok(FULL));
+        }
+    }
+}
