@@ -36,21 +36,21 @@ use crate::plan::Plan;
 use crate::points::Points;
 use crate::report::Report;
 use crate::shop::Shop;
-use crate::trouble::{Kind, Trouble};
+use crate::trouble::{Agenda, Kind};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Rounds that one shop goes through before its books are looked at.
-const ROUNDS_PER_SHOP: usize = 10;
+const ROUNDS_PER_SHOP: u64 = 10;
 
 /// Run the real binary under load, kill it and starve it round after round, and check the books afterwards.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask crash")]
 struct Arguments {
     /// How often something befalls a shop
-    #[arg(long, default_value_t = 20)]
-    rounds: usize,
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    rounds: u64,
     /// What befalls it, and what its customers do [default: another one each time]
     #[arg(long)]
     seed: Option<u64>,
@@ -95,7 +95,7 @@ fn harness() -> Result<ExitCode> {
 
 async fn rounds(arguments: &Arguments) -> Report {
     let seed = arguments.seed.unwrap_or_else(|| std::process::id().into());
-    let bar = ProgressBar::new(arguments.rounds as u64);
+    let bar = ProgressBar::new(arguments.rounds);
     if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} rounds {eta} {msg}") {
         bar.set_style(style);
     }
@@ -103,27 +103,38 @@ async fn rounds(arguments: &Arguments) -> Report {
     if !disk::may_mount() {
         report.impossible = vec![Kind::DiskFull, Kind::ReadOnly];
     }
-    let report = Arc::new(Mutex::new(report));
-    for (number, first) in (0..).zip((0..arguments.rounds).step_by(ROUNDS_PER_SHOP)) {
-        let rounds = ROUNDS_PER_SHOP.min(arguments.rounds - first);
+    let (report, mut agenda) = (Arc::new(Mutex::new(report)), Agenda::new());
+    for number in 0..arguments.rounds.div_ceil(ROUNDS_PER_SHOP) {
+        let rounds = ROUNDS_PER_SHOP.min(arguments.rounds - number * ROUNDS_PER_SHOP);
         // What is not as it should be panics, here or in a customer's task.
-        let shop = tokio::spawn(one_shop(seed, number, rounds, Arc::clone(&report), bar.clone()));
+        let shop = tokio::spawn(one_shop(seed, number, rounds, agenda, Arc::clone(&report), bar.clone()));
         let ended = shop.await.context("see above").and_then(|ended| ended);
-        if let Err(error) = ended {
-            let mut report = lock(&report);
-            report.violation = Some(format!(
-                "{}: {error:#}; its files: {}",
-                report.doing,
-                report.root.display()
-            ));
-            break;
+        match ended {
+            Ok(left) => agenda = left,
+            Err(error) => {
+                let mut report = lock(&report);
+                report.violation = Some(format!(
+                    "{}: {error:#}; its files: {}",
+                    report.doing,
+                    report.root.display()
+                ));
+                break;
+            }
         }
     }
     bar.finish_and_clear();
     std::mem::take(&mut *lock(&report))
 }
 
-async fn one_shop(seed: u64, number: u64, rounds: usize, report: Arc<Mutex<Report>>, bar: ProgressBar) -> Result<()> {
+/// What is left on the agenda afterwards.
+async fn one_shop(
+    seed: u64,
+    number: u64,
+    rounds: u64,
+    mut agenda: Agenda,
+    report: Arc<Mutex<Report>>,
+    bar: ProgressBar,
+) -> Result<Agenda> {
     let mut dice = Dice::new(seed + number);
     let (has_disk, has_broker) = (
         disk::may_mount() && number.is_multiple_of(2),
@@ -131,12 +142,8 @@ async fn one_shop(seed: u64, number: u64, rounds: usize, report: Arc<Mutex<Repor
     );
     let mut shop = Shop::open(&mut dice, has_disk, has_broker).await?;
     lock(&report).root = shop.root().to_owned();
-    // Of every kind one, and then as the dice fall.
-    let mut all = Kind::ALL.iter().map(|(kind, _)| *kind).filter(|_| number == 0);
     for _ in 0..rounds {
-        let kind = all.find(|kind| shop.may_suffer(*kind));
-        let kind = kind.unwrap_or_else(|| Kind::of(&mut dice, |kind| shop.may_suffer(kind)));
-        let trouble = Trouble::of(kind, &mut dice, shop.has_broker());
+        let trouble = agenda.next(&mut dice, shop.has_broker(), |kind| shop.may_suffer(kind));
         bar.set_message(trouble.kind().as_str());
         lock(&report).doing = format!("{trouble:?}");
         let began = Instant::now();
@@ -145,6 +152,7 @@ async fn one_shop(seed: u64, number: u64, rounds: usize, report: Arc<Mutex<Repor
             has_struck = shop.suffer(trouble) => has_struck?,
             Err(panic) = customers => panic!("a customer: {panic}"),
         };
+        agenda.tried(trouble, has_struck);
         lock(&report).add(trouble, has_struck, began.elapsed());
         bar.inc(1);
         if bar.is_hidden() {
@@ -156,7 +164,7 @@ async fn one_shop(seed: u64, number: u64, rounds: usize, report: Arc<Mutex<Repor
     lock(&report).doing = "the audit".to_owned();
     let told = shop.audit(number.is_multiple_of(2)).await?;
     lock(&report).settle(&told);
-    Ok(())
+    Ok(agenda)
 }
 
 fn lock(report: &Mutex<Report>) -> std::sync::MutexGuard<'_, Report> {

@@ -1,6 +1,7 @@
 //! The ports of the shop with points at which the process dies, and a clock that jumps.
 
 use std::sync::Arc;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -44,7 +45,11 @@ impl Points {
 impl Around for Points {
     fn clock(&self, clock: Arc<dyn Clock>) -> Arc<dyn Clock> {
         match self.plan.jump {
-            Some(jump) => Arc::new(Jumping { clock, jump }),
+            Some(jump) => Arc::new(Jumping {
+                clock,
+                jump,
+                said: Once::new(),
+            }),
             None => clock,
         }
     }
@@ -110,18 +115,24 @@ impl Fuse {
     }
 }
 
+/// What stands in the log when somebody has seen the clock jump.
+pub(crate) const JUMPED: &str = "the clock has jumped";
+
 /// A clock that jumps once.
 #[derive(Debug)]
 struct Jumping {
     clock: Arc<dyn Clock>,
     jump: Jump,
+    said: Once,
 }
 
 impl Clock for Jumping {
     fn now(&self) -> Timestamp {
-        let has_jumped = self.clock.monotonic() >= Duration::from_millis(self.jump.after_ms);
-        let by = if has_jumped { self.jump.by_s } else { 0 };
-        self.clock.now() + SignedDuration::from_secs(by)
+        if self.clock.monotonic() < Duration::from_millis(self.jump.after_ms) {
+            return self.clock.now();
+        }
+        self.said.call_once(|| eprintln!("{JUMPED}"));
+        self.clock.now() + SignedDuration::from_secs(self.jump.by_s)
     }
 
     fn monotonic(&self) -> Duration {

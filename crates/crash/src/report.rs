@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
+use contracts::Service;
 use serde::Serialize;
 
 use crate::customers::Told;
@@ -29,6 +30,14 @@ impl Tries {
         self.struck += u64::from(has_struck);
         self.longest_ms = self.longest_ms.max(took.as_millis());
     }
+
+    fn sum<'a>(all: impl Iterator<Item = &'a Self>) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            rounds: sum.rounds + one.rounds,
+            struck: sum.struck + one.struck,
+            longest_ms: sum.longest_ms.max(one.longest_ms),
+        })
+    }
 }
 
 /// All of it.
@@ -43,7 +52,7 @@ pub(crate) struct Report {
     cancellations: usize,
     repeated: usize,
     troubles: BTreeMap<Kind, Tries>,
-    points: BTreeMap<Point, Tries>,
+    points: BTreeMap<Point, BTreeMap<Service, Tries>>,
     /// What a shop is suffering.
     #[serde(skip)]
     pub(crate) doing: String,
@@ -70,7 +79,8 @@ impl Report {
         self.rounds += 1;
         self.troubles.entry(trouble.kind()).or_default().add(has_struck, took);
         if let Trouble::Point(death) = trouble {
-            self.points.entry(death.point).or_default().add(has_struck, took);
+            let services = self.points.entry(death.point).or_default();
+            services.entry(death.service).or_default().add(has_struck, took);
         }
     }
 
@@ -82,9 +92,23 @@ impl Report {
         let silent = |tries: Option<&Tries>| tries.is_none_or(|tries| tries.struck == 0);
         let kinds = Kind::ALL.iter().map(|(kind, _)| kind);
         let kinds = kinds.filter(|kind| !self.impossible.contains(kind) && silent(self.troubles.get(kind)));
-        let points = Point::ALL.iter().filter(|point| silent(self.points.get(point)));
+        let points = Point::ALL.iter().filter(|point| silent(Some(&self.at(**point))));
         let kinds = kinds.map(|kind| format!("{kind:?}"));
         kinds.chain(points.map(|point| format!("{point:?}"))).collect()
+    }
+
+    fn at(&self, point: Point) -> Tries {
+        Tries::sum(self.points.get(&point).into_iter().flat_map(BTreeMap::values))
+    }
+
+    /// How often it struck at each service, those at which it never did too.
+    fn by_service(&self, point: Point) -> String {
+        let tries = |service| self.points.get(&point)?.get(service);
+        let struck = point.services().iter().map(|service| {
+            let struck = tries(service).map_or(0, |tries| tries.struck);
+            format!("{service} {struck}")
+        });
+        struck.collect::<Vec<_>>().join(", ")
     }
 
     /// A shop's books are right.
@@ -102,14 +126,20 @@ impl fmt::Display for Report {
         let mut table = Table::new();
         table
             .load_preset(presets::NOTHING)
-            .set_header(["", "rounds", "struck", "longest, ms"]);
+            .set_header(["", "rounds", "struck", "longest, ms", "struck at"]);
         for (kind, _) in Kind::ALL {
-            row(&mut table, kind.as_str(), self.troubles.get(&kind));
+            let tries = self.troubles.get(&kind).copied();
+            row(&mut table, kind.as_str(), tries.unwrap_or_default(), String::new());
         }
         for point in Point::ALL {
             let name = serde_json::to_value(point).map_err(|_| fmt::Error)?;
             let name = name.as_str().unwrap_or_default().replace('-', " ");
-            row(&mut table, &format!("  killed {name}"), self.points.get(&point));
+            row(
+                &mut table,
+                &format!("  killed {name}"),
+                self.at(point),
+                self.by_service(point),
+            );
         }
         for column in 1..=3 {
             if let Some(column) = table.column_mut(column) {
@@ -145,12 +175,12 @@ impl fmt::Display for Report {
     }
 }
 
-fn row(table: &mut Table, name: &str, tries: Option<&Tries>) {
-    let tries = tries.copied().unwrap_or_default();
+fn row(table: &mut Table, name: &str, tries: Tries, services: String) {
     let numbers = [tries.rounds.into(), tries.struck.into(), tries.longest_ms];
     table.add_row(
         [name.to_owned()]
             .into_iter()
-            .chain(numbers.map(|it: u128| it.to_string())),
+            .chain(numbers.map(|it: u128| it.to_string()))
+            .chain([services]),
     );
 }

@@ -1,5 +1,6 @@
 //! A shop with customers, what befalls it round after round, and the audit at its end.
 
+use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -21,12 +22,15 @@ use crate::books::{Books, assert_views_equal_the_fold};
 use crate::customers::{Dice, Load, Told, Working};
 use crate::disk::{self, Disk, ReadOnly};
 use crate::plan::{Death, Jump, Plan, VARIABLE};
+use crate::points::JUMPED;
 use crate::settled;
 use crate::support::{Actor, DEADLINE, Server, eventually, signal, unique};
 use crate::trouble::{Kind, Trouble};
 
 /// How long a point may take to be reached.
 const POINT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a full disk may take to be felt.
+const FULL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a trouble lasts that ends without the process.
 const TROUBLE: Duration = Duration::from_millis(1200);
 /// How long the process runs at least before it is asked to end.
@@ -118,6 +122,7 @@ impl Shop {
             Trouble::Kill { after_ms } => {
                 self.is_running().await?;
                 tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                // It was alive until then, or this panics.
                 self.kill();
                 Ok(true)
             }
@@ -146,9 +151,10 @@ impl Shop {
                 tokio::time::sleep(GLANCE).await;
             }
         });
-        let has_struck = waited.await.is_ok();
-        self.kill();
-        Ok(has_struck)
+        let was_seen = waited.await.is_ok();
+        let status = self.kill_unless_it_has_ended();
+        status.inspect(|status| assert_killed(*status, &self.server));
+        Ok(was_seen || status.is_some())
     }
 
     async fn is_asked_to_end(&mut self, killed_after_ms: Option<u64>) -> Result<bool> {
@@ -162,22 +168,29 @@ impl Shop {
         };
         signal("TERM", self.server.pid());
         tokio::time::sleep(Duration::from_millis(killed_after_ms)).await;
-        let ended = self.server.has_ended();
+        let ended = self.kill_unless_it_has_ended();
         assert!(ended.is_none_or(|status| status.success()), "{ended:?}");
-        self.is_up = ended.is_none();
-        self.kill();
-        Ok(true)
+        Ok(ended.is_none())
     }
 
     async fn disk_is_full(&mut self) -> Result<bool> {
+        self.is_running().await?;
+        // A log that has grown would be written over, and needs no room.
+        self.server.stop();
+        self.is_up = false;
         self.is_running().await?;
         let disk = self.disk.as_ref().expect("it is chosen where there is one");
         disk.fill()?;
         let full = async || disk.is_full().is_ok_and(|it| it).then_some(());
         eventually("the disk is full", full).await;
         let before = self.load.refused();
-        tokio::time::sleep(TROUBLE).await;
-        let has_struck = self.load.refused() > before;
+        let felt = tokio::time::timeout(FULL_TIMEOUT, async {
+            while self.load.refused() == before {
+                tokio::time::sleep(GLANCE).await;
+            }
+            tokio::time::sleep(TROUBLE).await;
+        });
+        let has_struck = felt.await.is_ok();
         self.server.anonymous().get("/healthz").await.expect(200);
         disk.empty()?;
         self.goes_on().await;
@@ -189,11 +202,12 @@ impl Shop {
             jump: Some(jump),
             ..self.plan.clone()
         };
+        let log = self.server.log().len();
         self.is_restarted_with(&plan).await?;
         tokio::time::sleep(Duration::from_millis(jump.after_ms)).await;
         self.load.clock_has_jumped();
         self.goes_on().await;
-        Ok(true)
+        Ok(self.server.log().split_off(log).contains(JUMPED))
     }
 
     /// It refuses to start, in a line that says why.
@@ -252,24 +266,43 @@ impl Shop {
         let customer = self.server.customer().await;
         let sku = self.load.sku();
         let request = || order(&customer, sku);
+        let (mut cut_requests, mut cut_answers) = (0, 0);
         for cut in 0..request().len() {
             let request = request();
             let mut connection = TcpStream::connect(address(&self.server)).await?;
             connection.write_all(request.get(..cut).unwrap_or(&request)).await?;
+            // Whoever still waits for the rest has neither answered nor closed.
+            let said = connection.try_read(&mut [0]);
+            cut_requests += usize::from(said.is_err_and(|error| error.kind() == ErrorKind::WouldBlock));
         }
         for read in 0..ANSWER_BYTES {
             let mut connection = TcpStream::connect(address(&self.server)).await?;
             connection.write_all(&request()).await?;
             connection.read_exact(&mut vec![0; read]).await?;
+            // There is more to come, which nobody takes.
+            cut_answers += connection.peek(&mut [0]).await?;
         }
         self.goes_on().await;
-        Ok(true)
+        Ok(cut_requests == request().len() && cut_answers == ANSWER_BYTES)
     }
 
+    /// As it was running when it was last seen, it runs still: it ends by itself only where it was to.
     fn kill(&mut self) {
-        if std::mem::replace(&mut self.is_up, false) {
+        if let Some(status) = self.kill_unless_it_has_ended() {
+            panic!("it ended by itself ({status}):\n{}", self.server.log());
+        }
+    }
+
+    /// How it had ended before that, if it had.
+    fn kill_unless_it_has_ended(&mut self) -> Option<ExitStatus> {
+        if !std::mem::replace(&mut self.is_up, false) {
+            return None;
+        }
+        let status = self.server.has_ended();
+        if status.is_none() {
             self.server.kill();
         }
+        status
     }
 
     async fn is_restarted_with(&mut self, plan: &Plan) -> Result<()> {

@@ -1,5 +1,7 @@
 //! What befalls a shop in a round.
 
+use std::collections::VecDeque;
+
 use contracts::Service;
 use serde::Serialize;
 
@@ -8,6 +10,8 @@ use crate::plan::{Death, Jump, Point};
 
 /// How often a point is passed at most before the process dies there.
 const NTH_MAX: u64 = 40;
+/// The same the first time, when each point is to be reached.
+const FIRST_NTH_MAX: u64 = 8;
 /// By how much the clock jumps: by less than an idempotency key is kept, or a request may rightly be done twice.
 const JUMPS_S: [i64; 8] = [-7200, -600, -60, -1, 1, 60, 600, 7200];
 
@@ -88,18 +92,20 @@ impl Kind {
 }
 
 impl Trouble {
+    /// Death at a place.
+    fn at((point, service): (Point, Service), nth_max: u64, dice: &mut Dice) -> Self {
+        let nth = u32::try_from(dice.between(1, nth_max)).expect("it is small");
+        Self::Point(Death { point, service, nth })
+    }
+
     /// Any of a kind.
-    pub(crate) fn of(kind: Kind, dice: &mut Dice, has_broker: bool) -> Self {
+    fn of(kind: Kind, dice: &mut Dice, has_broker: bool) -> Self {
         match kind {
             Kind::Point => {
                 let there = |point: &Point| has_broker || !point.needs_a_broker();
                 let points: Vec<Point> = Point::ALL.into_iter().filter(there).collect();
                 let point = *dice.one_of(&points);
-                Self::Point(Death {
-                    point,
-                    service: *dice.one_of(point.services()),
-                    nth: u32::try_from(dice.between(1, NTH_MAX)).expect("it is small"),
-                })
+                Self::at((point, *dice.one_of(point.services())), NTH_MAX, dice)
             }
             Kind::Kill => Self::Kill {
                 after_ms: dice.between(0, 1500),
@@ -134,5 +140,124 @@ impl Trouble {
             Self::Descriptors { .. } => Kind::Descriptors,
             Self::Disconnects => Kind::Disconnects,
         }
+    }
+}
+
+/// What has not struck yet. It comes before anything that the dice choose: each kind, then each point; and where the dice
+/// choose a point, a service at which nothing has died there.
+#[derive(Debug)]
+pub(crate) struct Agenda {
+    kinds: VecDeque<Kind>,
+    /// First of each point one service, then of each another.
+    places: VecDeque<(Point, Service)>,
+    struck: Vec<Point>,
+}
+
+impl Agenda {
+    /// All of it.
+    pub(crate) fn new() -> Self {
+        let kinds = Kind::ALL.into_iter().map(|(kind, _)| kind);
+        let turns =
+            (0..Service::ALL.len()).flat_map(|turn| Point::ALL.into_iter().enumerate().zip(std::iter::repeat(turn)));
+        let places = turns.filter_map(|((number, point), turn)| {
+            let services = point.services();
+            // Not of each point the same service first.
+            let service = services.get((number + turn) % services.len());
+            service
+                .filter(|_| turn < services.len())
+                .map(|service| (point, *service))
+        });
+        Self {
+            // Points have their own turn.
+            kinds: kinds.filter(|kind| *kind != Kind::Point).collect(),
+            places: places.collect(),
+            struck: Vec::new(),
+        }
+    }
+
+    /// What befalls a shop next.
+    pub(crate) fn next(&self, dice: &mut Dice, has_broker: bool, may_suffer: impl Fn(Kind) -> bool) -> Trouble {
+        if let Some(kind) = self.kinds.iter().find(|kind| may_suffer(**kind)) {
+            return Trouble::of(*kind, dice, has_broker);
+        }
+        // What needs a broker comes first where there is one: not every shop has it.
+        let there = || {
+            self.places
+                .iter()
+                .copied()
+                .filter(|(point, _)| has_broker || !point.needs_a_broker())
+        };
+        let fresh = || there().filter(|(point, _)| !self.struck.contains(point));
+        let first = fresh()
+            .find(|(point, _)| point.needs_a_broker())
+            .or_else(|| fresh().next());
+        if let Some(place) = first {
+            return Trouble::at(place, FIRST_NTH_MAX, dice);
+        }
+        match (Kind::of(dice, may_suffer), there().next()) {
+            (Kind::Point, Some(place)) => Trouble::at(place, NTH_MAX, dice),
+            (kind, _) => Trouble::of(kind, dice, has_broker),
+        }
+    }
+
+    /// Strikes it off; what did not strike is tried again, after what else is left.
+    pub(crate) fn tried(&mut self, trouble: Trouble, has_struck: bool) {
+        match trouble {
+            Trouble::Point(Death { point, service, .. }) => {
+                let was_left = take(&mut self.places, (point, service));
+                if has_struck {
+                    self.struck.push(point);
+                } else if was_left {
+                    self.places.push_back((point, service));
+                }
+            }
+            _ => {
+                if take(&mut self.kinds, trouble.kind()) && !has_struck {
+                    self.kinds.push_back(trouble.kind());
+                }
+            }
+        }
+    }
+}
+
+fn take<T: PartialEq>(left: &mut VecDeque<T>, one: T) -> bool {
+    let found = left.iter().position(|it| *it == one);
+    found.and_then(|index| left.remove(index)).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_and_every_point_comes_up_within_two_shops() {
+        let (mut agenda, mut dice) = (Agenda::new(), Dice::new(1));
+        let mut seen = Vec::new();
+        for has_broker in [false, true] {
+            for _ in 0..10 {
+                let trouble = agenda.next(&mut dice, has_broker, |kind| kind != Kind::DiskFull || !has_broker);
+                agenda.tried(trouble, true);
+                seen.push(trouble);
+            }
+        }
+        let kinds = Kind::ALL
+            .iter()
+            .all(|(kind, _)| seen.iter().any(|trouble| trouble.kind() == *kind));
+        let is_at = |point| move |trouble: &Trouble| matches!(trouble, Trouble::Point(death) if death.point == point);
+        let points = Point::ALL.into_iter().all(|point| seen.iter().any(is_at(point)));
+        assert!(kinds && points, "{seen:?}");
+    }
+
+    #[test]
+    fn what_did_not_strike_is_tried_again() {
+        let (mut agenda, mut dice) = (Agenda::new(), Dice::new(1));
+        let first = agenda.next(&mut dice, true, |_| true);
+        agenda.tried(first, false);
+        let kinds = (1..Kind::ALL.len()).map(|_| {
+            let trouble = agenda.next(&mut dice, true, |_| true);
+            agenda.tried(trouble, true);
+            trouble.kind()
+        });
+        assert_eq!(kinds.last(), Some(first.kind()));
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 #[test]
 fn nothing_is_lost_or_doubled_whatever_befalls_the_process() {
     let done = Command::new(env!("CARGO_BIN_EXE_crash"))
-        .args(["--rounds", "20", "--json"])
+        .args(["--rounds", "20", "--seed", "1", "--json"])
         .output()
         .expect("the harness runs");
     let (said, troubles) = (
@@ -23,4 +23,20 @@ fn nothing_is_lost_or_doubled_whatever_befalls_the_process() {
     for (kind, tries) in kinds {
         assert!(tries["struck"].as_u64() > Some(0), "{kind} never struck: {report}");
     }
+    let points = report["points"].as_object().expect("deaths by point");
+    assert_eq!(points.len(), 11, "{report}");
+    for (point, services) in points {
+        let tries = services.as_object().expect("deaths by service").values();
+        let struck: Option<u64> = tries.map(|tries| tries["struck"].as_u64()).sum();
+        assert!(struck > Some(0), "{point} never struck: {report}");
+    }
+}
+
+#[test]
+fn no_rounds_at_all_are_refused() {
+    let refused = Command::new(env!("CARGO_BIN_EXE_crash"))
+        .args(["--rounds", "0"])
+        .output()
+        .expect("the harness runs");
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
 }
