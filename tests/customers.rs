@@ -13,7 +13,7 @@ use futures::future::{BoxFuture, FutureExt as _, Shared};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::support::{Actor, Answer, Call, Product, Server, eventually, id_of};
@@ -66,6 +66,9 @@ pub struct Told {
     /// Acknowledged payments, and cancelled orders.
     pub payments: BTreeSet<String>,
     pub cancelled: BTreeSet<String>,
+    /// Orders that were sent off, and refunds.
+    pub fulfilled: BTreeSet<String>,
+    pub refunds: BTreeSet<String>,
     /// Requests that were sent again since they had no answer.
     pub repeated: usize,
     /// Answers that the shop cannot do it just now (503).
@@ -76,7 +79,7 @@ pub struct Told {
 #[derive(Debug)]
 struct Keyed {
     customer: Actor,
-    path: &'static str,
+    path: String,
     key: String,
     body: Value,
     answer: (u16, Value),
@@ -85,7 +88,8 @@ struct Keyed {
 impl Told {
     /// Otherwise the test proves nothing.
     fn has_enough(&self) -> bool {
-        self.orders.len() > 50 && self.payments.len() > 10 && self.cancelled.len() > 5 && self.repeated > 0
+        let handled = self.fulfilled.len() > 5 && self.refunds.len() > 5;
+        self.orders.len() > 50 && self.payments.len() > 10 && self.cancelled.len() > 5 && handled && self.repeated > 0
     }
 
     /// P11: The same request under the same key has the same answer, after all those restarts.
@@ -99,7 +103,7 @@ impl Told {
                     new.insert(server.anonymous().signed_in(email, password).await)
                 }
             };
-            let again = customer.post(keyed.path, keyed.body.clone()).key(&keyed.key).await;
+            let again = customer.post(&keyed.path, keyed.body.clone()).key(&keyed.key).await;
             assert_eq!(shown(&again), keyed.answer, "{} {}", keyed.path, keyed.key);
         }
     }
@@ -112,6 +116,16 @@ fn shown(answer: &Answer) -> (u16, Value) {
         problem.remove("instance");
     }
     (answer.status, json)
+}
+
+/// What a task has panicked about.
+pub fn said(ended: JoinError) -> String {
+    let Ok(panic) = ended.try_into_panic() else {
+        return "it was aborted".to_owned();
+    };
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default()
 }
 
 /// The customers at work.
@@ -163,20 +177,25 @@ impl Load {
             })),
             products: products.into(),
         };
+        let staff = Arc::new(Person {
+            actor: Mutex::new(admin),
+            shop: shop.clone(),
+        });
         let mut working = JoinSet::new();
         for _ in 0..CUSTOMERS {
             let actor = server.customer().await;
             for _ in 0..ERRANDS_AT_ONCE {
-                let customer = Customer {
+                let customer = Person {
                     actor: Mutex::new(actor.clone()),
                     shop: shop.clone(),
                 };
-                working.spawn(customer.run_errands(Dice::new(dice.between(0, u64::MAX))));
+                let dice = Dice::new(dice.between(0, u64::MAX));
+                working.spawn(customer.run_errands(Arc::clone(&staff), dice));
             }
         }
         let working = async move {
             while let Some(ended) = working.join_next().await {
-                ended.map_err(|panic| panic.to_string())?;
+                ended.map_err(said)?;
             }
             Ok(())
         };
@@ -229,15 +248,16 @@ impl Load {
     }
 }
 
+/// A customer, or the one admin who is all the staff.
 #[derive(Debug)]
-struct Customer {
+struct Person {
     /// As last signed in.
     actor: Mutex<Actor>,
     shop: Shop,
 }
 
-impl Customer {
-    async fn run_errands(self, mut dice: Dice) {
+impl Person {
+    async fn run_errands(self, staff: Arc<Self>, mut dice: Dice) {
         while !self.shop.closed.load(Ordering::Relaxed) {
             let Some(order) = self.place(&mut dice).await else {
                 continue;
@@ -253,7 +273,9 @@ impl Customer {
             // Both at once now and then: whoever comes first, it must end well.
             let paying = async {
                 if pays {
-                    self.pay(&order, method, with_key).await;
+                    self.pay(&order, method, with_key).await
+                } else {
+                    None
                 }
             };
             let cancelling = async {
@@ -261,8 +283,66 @@ impl Customer {
                     self.cancel(&order).await;
                 }
             };
-            futures::join!(paying, cancelling);
+            let (payment, ()) = futures::join!(paying, cancelling);
+            if let Some(payment) = payment.filter(|_| dice.percent(30)) {
+                staff.handle(&order, &payment, &mut dice).await;
+            }
         }
+    }
+
+    /// Sends an order off once it is paid, or gives money back for it, or both at once.
+    async fn handle(&self, order: &str, payment: &str, dice: &mut Dice) {
+        let path = format!("/api/orders/{order}");
+        let is_paid = async || {
+            let order = self.insist(|actor| actor.get(&path)).await.expect(200);
+            order.json["status"] == "paid"
+        };
+        while !is_paid().await {
+            // It may also have been cancelled, and is then left alone.
+            if dice.percent(20) || self.shop.closed.load(Ordering::Relaxed) {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        let (fulfils, refunds, whole) = (dice.percent(60), dice.percent(60), dice.percent(50));
+        let fulfilling = async {
+            if fulfils {
+                self.fulfil(order, &path).await;
+            }
+        };
+        let refunding = async {
+            if refunds {
+                self.refund(payment, whole).await;
+            }
+        };
+        futures::join!(fulfilling, refunding);
+    }
+
+    async fn fulfil(&self, order: &str, path: &str) {
+        let (body, key) = (json!({"status": "fulfilled"}), format!("fulfil-{order}"));
+        let fulfil = |actor: &Actor| actor.patch(path, body.clone()).key(&key);
+        let answer = self.insist(fulfil).await;
+        match (answer.status, answer.json["code"].as_str().unwrap_or_default()) {
+            (200, _) => {
+                self.told(|told| told.fulfilled.insert(order.to_owned()));
+            }
+            // All its money was given back meanwhile.
+            (409, "illegal-transition") => {}
+            _ => panic!("{answer}"),
+        }
+    }
+
+    async fn refund(&self, payment: &str, whole: bool) {
+        let path = format!("/api/payments/{payment}/refunds");
+        let body = match whole {
+            true => json!({}),
+            false => json!({"amount": {"amount": 1, "currency": "USD"}}),
+        };
+        let key = format!("refund-{payment}");
+        let refund = |actor: &Actor| actor.post(&path, body.clone()).key(&key);
+        let answer = self.insist(refund).await.expect(201);
+        self.told(|told| told.refunds.insert(id_of(&answer.json)));
+        self.keeps(&path, &key, body, &answer);
     }
 
     /// Places an order. With a key it is asked for until there is an answer; without, just once.
@@ -299,8 +379,8 @@ impl Customer {
         Some(order)
     }
 
-    /// Pays. Without a key it is repeated too: the shop knows that an order is paid once.
-    async fn pay(&self, order: &str, method: &str, with_key: bool) {
+    /// Pays, and gives the payment's id. Without a key it is repeated too: the shop knows that an order is paid once.
+    async fn pay(&self, order: &str, method: &str, with_key: bool) -> Option<String> {
         let body = json!({"order_id": order, "payment_method": method});
         let key = format!("pay-{order}");
         let answer = self
@@ -314,9 +394,11 @@ impl Customer {
         }
         match (answer.status, answer.json["code"].as_str().unwrap_or_default()) {
             (201, _) => {
-                self.told(|told| told.payments.insert(id_of(&answer.json)));
+                let payment = id_of(&answer.json);
+                self.told(|told| told.payments.insert(payment.clone()));
+                Some(payment)
             }
-            (402, "card-declined") | (409, "already-paid" | "payment-open" | "not-payable") => {}
+            (402, "card-declined") | (409, "already-paid" | "payment-open" | "not-payable") => None,
             _ => panic!("{answer}"),
         }
     }
@@ -350,10 +432,10 @@ impl Customer {
         }
     }
 
-    fn keeps(&self, path: &'static str, key: &str, body: Value, answer: &Answer) {
+    fn keeps(&self, path: &str, key: &str, body: Value, answer: &Answer) {
         let keyed = Keyed {
             customer: self.here(),
-            path,
+            path: path.to_owned(),
             key: key.to_owned(),
             body,
             answer: shown(answer),

@@ -33,8 +33,8 @@ pub async fn wait(server: &Server) {
     assert!(settled.is_ok(), "not settled after {SETTLED_SECONDS} s: {left:#?}");
 }
 
-/// P1, P7, P11: Every acknowledged order is there once, as it was acknowledged, and so are payments and cancellations; no
-/// request made two; none is on its way.
+/// P1, P7, P11: Every acknowledged order is there once, as it was acknowledged, and so are payments, refunds, and what was
+/// cancelled or sent off; no request made two; none is on its way.
 pub fn assert_all_is_as_acknowledged(books: &Books, told: &Told) {
     let orders = books.collection("orders", "orders");
     for acknowledged in told.orders.values() {
@@ -74,6 +74,16 @@ pub fn assert_all_is_as_acknowledged(books: &Books, told: &Told) {
     let cancelled = events("orders", "order.cancelled");
     let lost: Vec<&String> = told.cancelled.difference(&cancelled).collect();
     assert!(lost.is_empty(), "cancelled as they were told, and not: {lost:?}");
+    let fulfilled = events("orders", "order.fulfilled");
+    let lost: Vec<&String> = told.fulfilled.difference(&fulfilled).collect();
+    assert!(lost.is_empty(), "sent off as they were told, and not: {lost:?}");
+    let journal = books.journal("payments").into_iter();
+    let asked = journal.filter(|event| event.event_type == "payment.refund_requested");
+    let asked: Vec<String> = asked
+        .map(|event| event.data["refund_id"].as_str().unwrap().to_owned())
+        .collect();
+    let lost: Vec<&String> = told.refunds.iter().filter(|id| !asked.contains(id)).collect();
+    assert!(lost.is_empty(), "given back as they were told, and not: {lost:?}");
     let payments = events("payments", "payment.initiated");
     let lost: Vec<&String> = told.payments.difference(&payments).collect();
     assert!(lost.is_empty(), "paid as they were told, and not: {lost:?}");

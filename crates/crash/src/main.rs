@@ -26,12 +26,12 @@ mod trouble;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, anyhow};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
-use crate::customers::Dice;
+use crate::customers::{Dice, said};
 use crate::plan::Plan;
 use crate::points::Points;
 use crate::report::Report;
@@ -108,7 +108,7 @@ async fn rounds(arguments: &Arguments) -> Report {
         let rounds = ROUNDS_PER_SHOP.min(arguments.rounds - number * ROUNDS_PER_SHOP);
         // What is not as it should be panics, here or in a customer's task.
         let shop = tokio::spawn(one_shop(seed, number, rounds, agenda, Arc::clone(&report), bar.clone()));
-        let ended = shop.await.context("see above").and_then(|ended| ended);
+        let ended = shop.await.unwrap_or_else(|panic| Err(anyhow!(said(panic))));
         match ended {
             Ok(left) => agenda = left,
             Err(error) => {

@@ -50,6 +50,8 @@ pub(crate) struct Report {
     orders: usize,
     payments: usize,
     cancellations: usize,
+    fulfilments: usize,
+    refunds: usize,
     repeated: usize,
     troubles: BTreeMap<Kind, Tries>,
     points: BTreeMap<Point, BTreeMap<Service, Tries>>,
@@ -117,6 +119,8 @@ impl Report {
         self.orders += told.orders.len();
         self.payments += told.payments.len();
         self.cancellations += told.cancelled.len();
+        self.fulfilments += told.fulfilled.len();
+        self.refunds += told.refunds.len();
         self.repeated += told.repeated;
     }
 }
@@ -154,13 +158,15 @@ impl fmt::Display for Report {
             orders,
             payments,
             cancellations,
+            fulfilments,
+            refunds,
             repeated,
             ..
         } = self;
         writeln!(
             f,
-            "{orders} orders, {payments} payments and {cancellations} cancellations were acknowledged; {repeated} \
-             requests had no answer and were repeated."
+            "{orders} orders, {payments} payments, {cancellations} cancellations, {fulfilments} fulfilments and {refunds} \
+             refunds were acknowledged; {repeated} requests had no answer and were repeated."
         )?;
         for kind in &self.impossible {
             writeln!(f, "Not tried, since this user may not mount: {}.", kind.as_str())?;
