@@ -267,7 +267,8 @@ impl Shop {
         let sku = self.load.sku();
         let request = || order(&customer, sku);
         let (mut cut_requests, mut cut_answers) = (0, 0);
-        for cut in 0..request().len() {
+        let cuts = request().len();
+        for cut in 0..cuts {
             let request = request();
             let mut connection = TcpStream::connect(address(&self.server)).await?;
             connection.write_all(request.get(..cut).unwrap_or(&request)).await?;
@@ -283,7 +284,7 @@ impl Shop {
             cut_answers += connection.peek(&mut [0]).await?;
         }
         self.goes_on().await;
-        Ok(cut_requests == request().len() && cut_answers == ANSWER_BYTES)
+        Ok(cut_requests == cuts && cut_answers == ANSWER_BYTES)
     }
 
     /// As it was running when it was last seen, it runs still: it ends by itself only where it was to.
