@@ -1,6 +1,6 @@
 //! What must be so after every run [P3 to P8, P10, P11, P13].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kernel::document::{Collection, Kind};
@@ -83,6 +83,14 @@ impl Ledgers {
         left
     }
 
+    /// Whether something waits for somebody to see to a dead letter.
+    pub(crate) fn have_letters(&self) -> bool {
+        SERVICES.iter().any(|(service, ..)| {
+            let letters = self.collection(service.as_str(), "dead_letters");
+            letters.values().any(|letter| letter["discarded"].is_null())
+        })
+    }
+
     pub(crate) fn heads(&self) -> Vec<u64> {
         self.journals.values().map(|journal| journal.head).collect()
     }
@@ -147,6 +155,7 @@ pub(crate) async fn audit(world: &World, people: &People) {
     let ledgers = Ledgers::read(world).await;
     let failed = world.failed();
     assert!(failed.is_empty(), "tasks of {failed:?} have panicked");
+    only_poison_was_parked(world);
     assert_journals_are_sound(&ledgers);
     assert_consumers_account_for_everything(&ledgers);
     assert_the_log_is_complete(&ledgers);
@@ -156,6 +165,12 @@ pub(crate) async fn audit(world: &World, people: &People) {
     each_step_was_told_at_most_once(&ledgers, &people.told());
     nothing_personal_is_left(&ledgers, &people.told());
     views_equal_the_fold(world).await;
+}
+
+/// [P10] Nothing is parked but what the simulation has made unreadable, and what is behind that.
+pub(crate) fn only_poison_was_parked(world: &World) {
+    let strangers = world.poison().strangers();
+    assert!(strangers.is_empty(), "dead letters of nobody's making: {strangers:#?}");
 }
 
 /// [P1, P7, P11] Every acknowledged order is there, as it was acknowledged; no request made two; none is on its way.
@@ -201,13 +216,19 @@ fn each_step_was_told_at_most_once(ledgers: &Ledgers, told: &Told) {
         .into_iter()
         .filter(|event| event.event_type == "notification.queued");
     let queued = books::counted(queued.map(|event| bare(event.data["notification_id"].as_str().unwrap_or_default())));
+    // Dead letters that are still there were given up.
+    let given_up: BTreeSet<String> = ledgers
+        .collection("notifications", "dead_letters")
+        .values()
+        .map(|letter| bare(letter["event"]["id"].as_str().unwrap_or_default()))
+        .collect();
     for (id, times) in &queued {
         assert!(*times == 1 && steps.contains_key(id), "{times} messages {id}");
     }
     for (id, step) in steps {
         let user = step.data["user_id"].as_str().unwrap_or_default();
         assert!(
-            queued.contains_key(&id) || told.erased.contains(user),
+            queued.contains_key(&id) != given_up.contains(&id) || told.erased.contains(user),
             "nobody was told of {} {}",
             step.event_type,
             step.stream

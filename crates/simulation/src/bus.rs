@@ -11,6 +11,7 @@ use kernel::memory::bus::MemoryBus;
 
 use crate::fault::Fault;
 use crate::line::Line;
+use crate::poison::Poison;
 
 /// How long a lane stands still, or a lost message takes to come again.
 const LATE_MAX: Duration = Duration::from_secs(8);
@@ -41,6 +42,7 @@ impl Broker {
 #[derive(Debug)]
 pub(crate) struct RemoteBus {
     pub(crate) broker: Broker,
+    pub(crate) poison: Poison,
     pub(crate) line: Line,
 }
 
@@ -85,7 +87,9 @@ impl Bus for RemoteBus {
         self.reached()?;
         Ok(Box::new(RemoteSubscription {
             inner: self.broker.bus.subscribe(group, from).await?,
+            group: group.clone(),
             broker: self.broker.clone(),
+            poison: self.poison.clone(),
             line: self.line.clone(),
             late: Vec::new(),
             standing: BTreeMap::new(),
@@ -95,7 +99,9 @@ impl Bus for RemoteBus {
 
 struct RemoteSubscription {
     inner: Box<dyn Subscription>,
+    group: Group,
     broker: Broker,
+    poison: Poison,
     line: Line,
     /// Messages that come when their time is there, in the order of their coming.
     late: Vec<(Duration, Message)>,
@@ -128,6 +134,12 @@ impl RemoteSubscription {
         come
     }
 
+    /// As the group can read them now.
+    fn read(&self, messages: Vec<Message>) -> Vec<Message> {
+        let read = |message| self.poison.read(&self.line, &self.group, message);
+        messages.into_iter().map(read).collect()
+    }
+
     fn take_due(&mut self) -> Vec<Message> {
         let now = self.line.clock.monotonic();
         let (due, late): (Vec<_>, Vec<_>) = std::mem::take(&mut self.late)
@@ -146,7 +158,7 @@ impl Subscription for RemoteSubscription {
             reached(&self.broker, &self.line)?;
             let due = self.take_due();
             if !due.is_empty() {
-                return Ok(due);
+                return Ok(self.read(due));
             }
             let now = self.line.clock.monotonic();
             let next = self.late.iter().map(|(at, _)| at.saturating_sub(now)).min();
@@ -158,7 +170,7 @@ impl Subscription for RemoteSubscription {
             self.line.may_die(Fault::CrashOnReceipt).await;
             let come = self.sift(received);
             if !come.is_empty() {
-                return Ok(come);
+                return Ok(self.read(come));
             }
         }
     }

@@ -71,6 +71,8 @@ faults! {
     MessageLate "message lost and sent again" 100
     /// A lane stands still while others go on.
     LaneLate "lane delayed" 100
+    /// A consumer cannot read a message for a while.
+    Unreadable "message unreadable" 80
     /// The broker is not there for a while.
     BrokerDown "broker down" 400
     /// The broker loses everything; an operator has all journals published again.

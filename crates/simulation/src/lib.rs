@@ -9,6 +9,7 @@ mod dice;
 mod fault;
 mod line;
 mod people;
+mod poison;
 mod provider;
 mod run;
 mod store;
@@ -16,4 +17,5 @@ mod trace;
 mod world;
 
 pub use fault::{Fault, Weather};
+pub use poison::Fate;
 pub use run::{Outcome, Reached, run, shrink};

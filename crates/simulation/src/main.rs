@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use clap::Parser;
 use contracts::order::OrderStatus;
 use indicatif::{ProgressBar, ProgressStyle};
-use simulation::{Fault, Outcome, Reached, Weather, run, shrink};
+use simulation::{Fate, Fault, Outcome, Reached, Weather, run, shrink};
 
 /// A fifth of a run goes to the system's.
 #[global_allocator]
@@ -147,7 +147,9 @@ fn missed(reached: &Reached) -> Vec<&'static str> {
     let silent = Fault::ALL.iter().filter(|fault| !reached.faults.contains_key(fault));
     let orders = OrderStatus::ALL.iter().map(|status| status.as_str());
     let unseen = orders.filter(|status| !PASSING.contains(status) && !reached.orders.contains_key(*status));
-    silent.map(|fault| fault.as_str()).chain(unseen).collect()
+    let fates = Fate::ALL.iter().filter(|fate| !reached.letters.contains_key(fate));
+    let fates = fates.map(|fate| fate.as_str());
+    silent.map(|fault| fault.as_str()).chain(unseen).chain(fates).collect()
 }
 
 fn print(seeds: u64, reached: &Reached, violated: &BTreeMap<u64, String>) {
@@ -157,6 +159,7 @@ fn print(seeds: u64, reached: &Reached, violated: &BTreeMap<u64, String>) {
         .map(|fault| (fault, reached.faults.get(fault).copied().unwrap_or(0)));
     section("Faults that struck", faults);
     section("Where the orders ended", &reached.orders);
+    section("What became of dead letters", &reached.letters);
     section("What people were answered", &reached.answers);
     match violated.len() {
         0 => println!("{seeds} seeds, nothing violated."),
@@ -180,8 +183,14 @@ fn print_json(seeds: u64, reached: &Reached, violated: &BTreeMap<u64, String>) {
         .iter()
         .map(|(fault, count)| (fault.as_str(), *count))
         .collect();
+    let letters: BTreeMap<&str, u64> = reached
+        .letters
+        .iter()
+        .map(|(fate, count)| (fate.as_str(), *count))
+        .collect();
     let report = serde_json::json!({
         "seeds": seeds, "violated": violated, "faults": faults, "orders": reached.orders, "answers": reached.answers,
+        "letters": letters,
     });
     println!("{report:#}");
 }

@@ -23,6 +23,10 @@ const PAUSE: Duration = Duration::from_millis(250);
 const THOUGHT: Duration = Duration::from_secs(4);
 /// How often in a row a new token is asked for before it is believed that there is nobody by this name.
 const RENEWALS_MAX: u32 = 5;
+/// How often an operator looks after dead letters.
+const ROUNDS_MAX: Duration = Duration::from_secs(30);
+/// Where they are.
+const LETTERS: &str = "/api/dead-letters?limit=200";
 /// A request that has no answer after so many repetitions never will.
 const REPETITIONS_MAX: u32 = 2_000;
 
@@ -101,10 +105,61 @@ impl People {
         let errands = (0..customers).map(|number| self.clone().be_a_customer(number));
         let errands: Vec<_> = errands.map(tokio::spawn).collect();
         let keeping = tokio::spawn(self.clone().keep_shop());
-        for errand in errands {
-            errand.await.expect("nobody panics");
+        let all_done = async {
+            for errand in errands {
+                errand.await.expect("nobody panics");
+            }
+            keeping.await.expect("nobody panics");
+        };
+        tokio::select! {
+            biased;
+            () = all_done => {}
+            () = self.mind_dead_letters() => {}
         }
-        keeping.await.expect("nobody panics");
+    }
+
+    /// What an operator does now and then: has what was parked tried again, or gives it up.
+    async fn mind_dead_letters(&self) {
+        loop {
+            self.world.clock().sleep(self.world.dice().up_to(ROUNDS_MAX)).await;
+            self.see_to_dead_letters().await;
+        }
+    }
+
+    /// Has the dead letters of every service tried again, or gives them up where nobody but a customer's mailbox misses
+    /// them. How many there were.
+    pub(crate) async fn see_to_dead_letters(&self) -> usize {
+        let mut found = 0;
+        for service in Service::ALL {
+            let listed = self.admin.ask_of(*service, "GET", LETTERS).await;
+            let letters = listed.json["data"].as_array().cloned().unwrap_or_default();
+            found += letters.len();
+            if letters.is_empty() {
+                continue;
+            }
+            // Now and then they are tried before the consumer was mended.
+            if self.world.dice().percent(80) {
+                self.world.release(*service).await;
+            }
+            for letter in &letters {
+                self.see_to(*service, letter).await;
+            }
+        }
+        found
+    }
+
+    async fn see_to(&self, service: Service, letter: &Value) {
+        let path = format!("/api/dead-letters/{}", letter["id"].as_str().unwrap_or_default());
+        let is_a_message = service == Service::Notifications && letter["consumer"] == "steps";
+        let seen_to = match is_a_message && self.world.dice().percent(50) {
+            true => self.admin.ask_of(service, "DELETE", &path).await,
+            false => self.admin.ask_of(service, "POST", &format!("{path}/retry")).await,
+        };
+        // Gone with one before it; behind one, or not to be handled yet.
+        assert!(
+            matches!(seen_to.status, 204 | 404 | 409),
+            "a dead letter was answered with {seen_to:?}"
+        );
     }
 
     async fn be_a_customer(self, number: u64) {
@@ -312,17 +367,8 @@ impl People {
         );
     }
 
-    /// What has to be done by hand once everything else has settled: dead letters are tried again, and what people who are
-    /// gone have paid for is delivered.
+    /// What has to be done by hand once everything else has settled: what people who are gone have paid for is delivered.
     pub(crate) async fn tidy_up(&self) {
-        for service in Service::ALL {
-            let listed = self.admin.ask_of(*service, "GET", "/api/dead-letters?limit=200").await;
-            for letter in listed.json["data"].as_array().into_iter().flatten() {
-                let id = letter["id"].as_str().unwrap_or_default();
-                let path = format!("/api/dead-letters/{id}/retry");
-                self.admin.ask_of(*service, "POST", &path).await;
-            }
-        }
         let erased = self.told().erased.clone();
         for user in erased {
             let path = format!("/api/orders?user_id={user}&status=paid&limit=200");

@@ -6,15 +6,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use crate::audit::{Ledgers, audit};
+use crate::audit::{Ledgers, audit, only_poison_was_parked};
 use crate::dice::Dice;
 use crate::fault::{Fault, Faults, Weather};
 use crate::people::People;
+use crate::poison::Fate;
 use crate::trace::Trace;
 use crate::world::{PAYMENT_WINDOW, World};
 
 /// Once nothing goes wrong any more, everything settles within this time of the shop's own.
 const SETTLED_MAX: Duration = Duration::from_secs(4 * 60 * 60);
+/// Dead letters are seen to so often: one may fail again for want of another, and be tried before its consumer is mended.
+const LETTER_ROUNDS_MAX: u32 = 20;
 /// How often it is looked whether it has: at first, and in a run that does not seem to.
 const GLANCE: Duration = Duration::from_secs(5);
 const GLANCE_MAX: Duration = Duration::from_secs(120);
@@ -28,6 +31,8 @@ pub struct Reached {
     pub orders: BTreeMap<String, u64>,
     /// What people were answered.
     pub answers: BTreeMap<String, u64>,
+    /// What became of dead letters.
+    pub letters: BTreeMap<Fate, u64>,
 }
 
 impl Reached {
@@ -41,6 +46,7 @@ impl Reached {
         merge(&mut self.faults, &other.faults);
         merge(&mut self.orders, &other.orders);
         merge(&mut self.answers, &other.answers);
+        merge(&mut self.letters, &other.letters);
     }
 }
 
@@ -118,7 +124,7 @@ async fn play(world: &World, reached: &std::sync::Mutex<Reached>) {
     world.clock().sleep(world.dice().up_to(PAYMENT_WINDOW)).await;
     world.calm_down();
     world.all_run().await;
-    settle(world).await;
+    settle_letters(world, &people).await;
     people.tidy_up().await;
     settle(world).await;
     people.repeat_everything().await;
@@ -129,24 +135,45 @@ async fn play(world: &World, reached: &std::sync::Mutex<Reached>) {
         let mut reached = reached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         reached.orders = ledgers.statuses();
         reached.answers = people.told().answers.clone();
+        reached.letters = world.poison().counted();
     }
     audit(world, &people).await;
 }
 
-/// Waits until nothing is left to do but what waits for a person, and nothing more happens.
+/// Waits until nothing is left to do, with the dead letters seen to.
+async fn settle_letters(world: &World, people: &People) {
+    for _ in 0..LETTER_ROUNDS_MAX {
+        settle_but_for_letters(world).await;
+        only_poison_was_parked(world);
+        if people.see_to_dead_letters().await == 0 {
+            return settle(world).await;
+        }
+    }
+    panic!("there are dead letters after {LETTER_ROUNDS_MAX} rounds");
+}
+
+/// Waits until nothing is left to do, and nothing more happens.
 async fn settle(world: &World) {
+    settle_with(world, false).await;
+}
+
+/// The same, but for what waits for a dead letter: whatever is open may be among that.
+async fn settle_but_for_letters(world: &World) {
+    settle_with(world, true).await;
+}
+
+async fn settle_with(world: &World, with_letters: bool) {
     let give_up = world.clock().monotonic() + SETTLED_MAX;
     let (mut before, mut pause) = (None, GLANCE);
     loop {
-        // Longer than an order waits for its payment, and a lane for its next try.
         let ledgers = Ledgers::read(world).await;
-        let left: Vec<String> = ledgers
-            .unsettled()
-            .into_iter()
-            .filter(|it| !it.contains("dead letter"))
-            .collect();
+        let for_letters = with_letters && ledgers.have_letters();
+        let mut left = ledgers.unsettled();
+        if for_letters {
+            left.retain(|it| !it.contains("dead letter") && !it.contains("not purged"));
+        }
         let open = ledgers.statuses();
-        let waits = open.contains_key("pending") || open.contains_key("confirmed");
+        let waits = !for_letters && (open.contains_key("pending") || open.contains_key("confirmed"));
         let now = Some(ledgers.heads());
         if left.is_empty() && !waits && before == now {
             return;

@@ -10,11 +10,13 @@ use kernel::store::{Batch, CommitError, Committed, Found, Query, Store, StoreErr
 
 use crate::fault::Fault;
 use crate::line::Line;
+use crate::poison::Poison;
 
 /// A store that outlives the service, at the end of a bad line.
 #[derive(Debug)]
 pub(crate) struct RemoteStore {
     pub(crate) store: Arc<MemoryStore>,
+    pub(crate) poison: Poison,
     pub(crate) line: Line,
 }
 
@@ -42,9 +44,11 @@ impl Store for RemoteStore {
         if line.strikes(Fault::CommitLost) {
             return Err(CommitError::Unknown("no answer came".to_owned()));
         }
+        let batch = self.poison.put_right(line.service, batch);
         let committed = self.store.commit(Arc::clone(&batch)).await;
         line.note(|| shown(&batch, &committed));
         let committed = committed?;
+        self.poison.count(&batch);
         line.may_die(Fault::CrashAfterCommit).await;
         if line.strikes(Fault::CommitUnknown) {
             return Err(CommitError::Unknown("no answer came".to_owned()));

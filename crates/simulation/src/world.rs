@@ -31,6 +31,7 @@ use crate::bus::{Broker, RemoteBus};
 use crate::dice::Dice;
 use crate::fault::{Fault, Faults};
 use crate::line::{Life, Line};
+use crate::poison::Poison;
 use crate::provider::{House, RemoteProvider};
 use crate::store::RemoteStore;
 use crate::trace::Trace;
@@ -73,6 +74,7 @@ struct Inner {
     trace: Trace,
     stores: BTreeMap<Service, Arc<MemoryStore>>,
     broker: Broker,
+    poison: Poison,
     house: House,
     keys: Arc<OnceLock<Jwks>>,
     running: Mutex<BTreeMap<Service, Running>>,
@@ -141,6 +143,7 @@ impl World {
             trace,
             stores,
             broker: Broker::default(),
+            poison: Poison::default(),
             house: House::new(),
             keys: Arc::default(),
             running: Mutex::default(),
@@ -162,6 +165,10 @@ impl World {
 
     pub(crate) fn house(&self) -> &House {
         &self.0.house
+    }
+
+    pub(crate) fn poison(&self) -> &Poison {
+        &self.0.poison
     }
 
     pub(crate) fn store(&self, service: Service) -> &Arc<MemoryStore> {
@@ -237,6 +244,7 @@ impl World {
         let parts = Parts {
             store: Arc::new(RemoteStore {
                 store: Arc::clone(self.store(service)),
+                poison: inner.poison.clone(),
                 line: line.clone(),
             }),
             shared: false,
@@ -247,6 +255,7 @@ impl World {
         locked(&inner.engines).push(engine.clone());
         let bus: Arc<dyn Bus> = Arc::new(RemoteBus {
             broker: inner.broker.clone(),
+            poison: inner.poison.clone(),
             line: line.clone(),
         });
         engine.spawn(|stop| relay::run(engine.clone(), Arc::clone(&bus), stop));
@@ -340,6 +349,17 @@ impl World {
                 }
             }
             self.0.clock.sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Starts a service anew, as with a new release, and waits until it runs.
+    pub(crate) async fn release(&self, service: Service) {
+        self.note(|| format!("{service}: is released"));
+        if let Some(running) = self.running(service) {
+            running.life.end();
+        }
+        while self.running(service).is_none_or(|running| running.life.has_ended()) {
+            self.0.clock.sleep(Duration::from_millis(10)).await;
         }
     }
 

@@ -70,6 +70,7 @@ pub fn unsettled(books: &impl Books) -> Vec<String> {
         left.extend(
             letters
                 .values()
+                .filter(|letter| letter["discarded"].is_null())
                 .map(|letter| format!("{service} has a dead letter: {letter}")),
         );
         let checkpoints = books.collection(service, "checkpoints");
