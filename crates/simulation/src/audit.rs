@@ -182,6 +182,11 @@ fn orders_are_as_acknowledged(ledgers: &Ledgers, told: &Told) {
         for field in ["id", "user_id", "lines", "total", "created_at"] {
             assert_eq!(order[field], acknowledged[field], "{field} of {order}");
         }
+        for line in order["lines"].as_array().into_iter().flatten() {
+            let prices = &told.prices[line["sku"].as_str().unwrap_or_default()];
+            let price = line["unit_price"]["amount"].as_u64().unwrap_or_default();
+            assert!(prices.contains(&price), "this was never the price: {line}");
+        }
     }
     for (id, order) in &orders {
         let status = books::status(order);

@@ -11,6 +11,7 @@ mod line;
 mod people;
 mod poison;
 mod provider;
+mod reached;
 mod run;
 mod store;
 mod trace;
@@ -18,4 +19,5 @@ mod world;
 
 pub use fault::{Fault, Weather};
 pub use poison::Fate;
-pub use run::{Outcome, Reached, run, shrink};
+pub use reached::Reached;
+pub use run::{Outcome, run, shrink};

@@ -8,9 +8,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Parser;
-use contracts::order::OrderStatus;
 use indicatif::{ProgressBar, ProgressStyle};
-use simulation::{Fate, Fault, Outcome, Reached, Weather, run, shrink};
+use simulation::{Fault, Outcome, Reached, Weather, run, shrink};
 
 /// A fifth of a run goes to the system's.
 #[global_allocator]
@@ -18,8 +17,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// With so many seeds every fault and every end of an order should have been reached.
 const ENOUGH: u64 = 200;
-/// No order ends here.
-const PASSING: [&str; 2] = ["pending", "confirmed"];
 
 /// Run the whole shop in one thread under seeds, with faults between any two steps, and check the books afterwards.
 #[derive(Debug, Parser)]
@@ -117,7 +114,7 @@ fn run_many(arguments: &Arguments) -> ExitCode {
     if let Some(difference) = &differs {
         eprintln!("seed {} does not repeat itself: {difference}", arguments.from);
     }
-    let missed = missed(&reached);
+    let missed = reached.missed();
     let proves_little = arguments.seeds >= ENOUGH && !missed.is_empty();
     if proves_little {
         eprintln!("never reached, so nothing is proven of them: {missed:?}");
@@ -140,16 +137,6 @@ fn check_repeats(seed: u64) -> Option<String> {
         Some((one, other)) => Some(format!("{one}\n{other}")),
         None => (one.len() != other.len()).then(|| format!("{} and {} lines", one.len(), other.len())),
     }
-}
-
-/// What the runs should have reached and did not: they prove little then.
-fn missed(reached: &Reached) -> Vec<&'static str> {
-    let silent = Fault::ALL.iter().filter(|fault| !reached.faults.contains_key(fault));
-    let orders = OrderStatus::ALL.iter().map(|status| status.as_str());
-    let unseen = orders.filter(|status| !PASSING.contains(status) && !reached.orders.contains_key(*status));
-    let fates = Fate::ALL.iter().filter(|fate| !reached.letters.contains_key(fate));
-    let fates = fates.map(|fate| fate.as_str());
-    silent.map(|fault| fault.as_str()).chain(unseen).chain(fates).collect()
 }
 
 fn print(seeds: u64, reached: &Reached, violated: &BTreeMap<u64, String>) {

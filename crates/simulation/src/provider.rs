@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use contracts::Slug;
+use contracts::{PaymentId, Slug};
 use payments::provider::{Authorisation, Capture, Charge, Error, Held, Provider, Refund, Return, UnknownMethod, Void};
 use payments::simulated::Simulated;
 use serde_json::{Value, json};
@@ -29,6 +29,15 @@ impl House {
             simulated: Simulated::in_memory(),
             log: Arc::default(),
         }
+    }
+
+    /// The payer does what was required, or does not. `None` if it is too late for that.
+    pub(crate) async fn act(&self, payment: PaymentId, succeeds: bool) -> Option<Authorisation> {
+        let authorisation = self.simulated.act(payment, succeeds).await.ok()?;
+        let answer = authorisation_word(&authorisation);
+        let entry = json!({"request": "act", "payment": payment, "answer": answer});
+        self.log().insert(format!("act/{payment}"), entry);
+        Some(authorisation)
     }
 
     /// What it did, once each.
@@ -104,12 +113,7 @@ impl Provider for RemoteProvider {
     async fn authorise(&self, charge: &Charge, key: &str) -> Result<Authorisation, Error> {
         let entry = json!({"request": "authorise", "payment": charge.payment_id, "amount": charge.amount});
         let call = self.house.simulated.authorise(charge, key);
-        self.call(key, entry, call, |answer| match answer {
-            Authorisation::Authorised { .. } => "authorised",
-            Authorisation::RequiresAction { .. } => "requires-action",
-            Authorisation::Declined { .. } => "declined",
-        })
-        .await
+        self.call(key, entry, call, authorisation_word).await
     }
 
     async fn capture(&self, held: &Held, key: &str) -> Result<Capture, Error> {
@@ -140,5 +144,13 @@ impl Provider for RemoteProvider {
             Refund::Refused { .. } => "refused",
         })
         .await
+    }
+}
+
+fn authorisation_word(authorisation: &Authorisation) -> &'static str {
+    match authorisation {
+        Authorisation::Authorised { .. } => "authorised",
+        Authorisation::RequiresAction { .. } => "requires-action",
+        Authorisation::Declined { .. } => "declined",
     }
 }

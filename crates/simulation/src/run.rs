@@ -1,7 +1,6 @@
 //! One run, from its seed to what came of it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 use std::time::Duration;
@@ -10,7 +9,7 @@ use crate::audit::{Ledgers, audit, only_poison_was_parked};
 use crate::dice::Dice;
 use crate::fault::{Fault, Faults, Weather};
 use crate::people::People;
-use crate::poison::Fate;
+use crate::reached::Reached;
 use crate::trace::Trace;
 use crate::world::{PAYMENT_WINDOW, World};
 
@@ -21,34 +20,6 @@ const LETTER_ROUNDS_MAX: u32 = 20;
 /// How often it is looked whether it has: at first, and in a run that does not seem to.
 const GLANCE: Duration = Duration::from_secs(5);
 const GLANCE_MAX: Duration = Duration::from_secs(120);
-
-/// How often each fault and each state was reached: silence is no coverage.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reached {
-    /// Faults that struck.
-    pub faults: BTreeMap<Fault, u64>,
-    /// Where the orders ended.
-    pub orders: BTreeMap<String, u64>,
-    /// What people were answered.
-    pub answers: BTreeMap<String, u64>,
-    /// What became of dead letters.
-    pub letters: BTreeMap<Fate, u64>,
-}
-
-impl Reached {
-    /// Adds another run's.
-    pub fn add(&mut self, other: &Self) {
-        fn merge<K: Ord + Clone>(into: &mut BTreeMap<K, u64>, from: &BTreeMap<K, u64>) {
-            for (key, count) in from {
-                *into.entry(key.clone()).or_default() += count;
-            }
-        }
-        merge(&mut self.faults, &other.faults);
-        merge(&mut self.orders, &other.orders);
-        merge(&mut self.answers, &other.answers);
-        merge(&mut self.letters, &other.letters);
-    }
-}
 
 /// What came of a run.
 #[derive(Clone, Debug)]

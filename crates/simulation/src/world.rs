@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow};
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
-use contracts::{Service, UserId};
+use contracts::{PaymentId, Service, UserId};
 use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
 use kernel::access::AccessEvents;
@@ -23,6 +23,7 @@ use kernel::memory::MemoryStore;
 use kernel::rebuild::Fold;
 use kernel::relay;
 use notifications::{LogChannel, Recipient, Recipients, Unavailable};
+use payments::Payments;
 use serde_json::Value;
 use tower::ServiceExt as _;
 use users::{Keys, SimulatedHasher, Users};
@@ -48,6 +49,8 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 const WEATHER_PAUSE: Duration = Duration::from_secs(2);
 /// How long the broker stays down.
 const OUTAGE_MAX: Duration = Duration::from_secs(20);
+/// Where a path has its id, after the empty part before the first slash.
+const ID_PLACE: usize = 3;
 /// How far the clock jumps.
 const JUMP_MAX: Duration = Duration::from_secs(240);
 
@@ -89,6 +92,7 @@ struct Running {
     engine: Engine,
     router: Router,
     users: Option<Users>,
+    payments: Option<Payments>,
 }
 
 impl std::fmt::Debug for World {
@@ -122,6 +126,25 @@ pub(crate) struct Request {
     pub(crate) body: Option<Value>,
     /// Which service, where the path does not tell.
     pub(crate) to: Option<Service>,
+}
+
+impl Request {
+    /// What is asked for: the route, and of two things on one route, which.
+    pub(crate) fn action(&self) -> String {
+        let path = self.path.split('?').next().unwrap_or_default();
+        let parts = path.split('/').enumerate();
+        let route: Vec<&str> = parts
+            .map(|(place, part)| if place == ID_PLACE { "{id}" } else { part })
+            .collect();
+        let body = self.body.as_ref().unwrap_or(&Value::Null);
+        let which = match (body["status"].as_str(), body["delta"].as_i64()) {
+            (Some(status), _) => format!(" {status}"),
+            (None, Some(delta)) if delta < 0 => " less".to_owned(),
+            (None, Some(_)) => " more".to_owned(),
+            (None, None) => String::new(),
+        };
+        format!("{} {}{which}", self.method, route.join("/"))
+    }
 }
 
 impl World {
@@ -260,19 +283,30 @@ impl World {
         });
         engine.spawn(|stop| relay::run(engine.clone(), Arc::clone(&bus), stop));
         let access = AccessEvents::new(self.clock(), Arc::clone(&inner.ids));
-        let (router, users) = if service == Service::Users {
-            let users = self.start_users(&engine, &bus, access).await?;
-            (users.router(), Some(users))
-        } else {
-            let keys = Arc::new(Published(Arc::clone(&inner.keys)));
-            let verifier = Arc::new(Verifier::new(keys, self.clock()));
-            (self.start_other(&engine, &bus, &verifier, access, line).await?, None)
+        let keys = Arc::new(Published(Arc::clone(&inner.keys)));
+        let verifier = Arc::new(Verifier::new(keys, self.clock()));
+        let (router, users, payments) = match service {
+            Service::Users => {
+                let users = self.start_users(&engine, &bus, access).await?;
+                (users.router(), Some(users), None)
+            }
+            Service::Payments => {
+                let house = inner.house.clone();
+                let provider = Arc::new(RemoteProvider { house, line });
+                let payments = Payments::start(engine.clone(), &bus, &verifier, provider).await?;
+                (payments.router(), None, Some(payments))
+            }
+            _ => {
+                let router = self.start_other(&engine, &bus, &verifier, access, service).await?;
+                (router, None, None)
+            }
         };
         Ok(Running {
             life: Arc::clone(life),
             engine,
             router,
             users,
+            payments,
         })
     }
 
@@ -295,11 +329,11 @@ impl World {
         bus: &Arc<dyn Bus>,
         verifier: &Arc<Verifier>,
         access: AccessEvents,
-        line: Line,
+        service: Service,
     ) -> Result<Router> {
         let engine = engine.clone();
-        Ok(match line.service {
-            Service::Users => return Err(anyhow!("users make their own keys")),
+        Ok(match service {
+            Service::Users | Service::Payments => return Err(anyhow!("{service} are started apart")),
             Service::Catalog => catalog::Catalog::start(engine, bus, verifier).await?.router(),
             Service::Inventory => inventory::Inventory::start(engine, bus, verifier).await?.router(),
             Service::Orders => {
@@ -307,13 +341,6 @@ impl World {
                     payment_window: PAYMENT_WINDOW,
                 };
                 orders::Orders::start(engine, bus, verifier, access, &config)
-                    .await?
-                    .router()
-            }
-            Service::Payments => {
-                let house = self.0.house.clone();
-                let provider = Arc::new(RemoteProvider { house, line });
-                payments::Payments::start(engine, bus, verifier, provider)
                     .await?
                     .router()
             }
@@ -349,6 +376,33 @@ impl World {
                 }
             }
             self.0.clock.sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// The payer confirms a payment at the provider, or declines to; the provider tells payments until they have noted it.
+    pub(crate) async fn confirm(&self, id: PaymentId, succeeds: bool) {
+        let Some(authorisation) = self.0.house.act(id, succeeds).await else {
+            return;
+        };
+        self.note(|| format!("the payer of {id} has acted: {authorisation:?}"));
+        loop {
+            if let Some(Running {
+                life,
+                payments: Some(payments),
+                ..
+            }) = self.running(Service::Payments)
+            {
+                let noting = payments.note_authorisation(id, authorisation.clone(), Context::system("provider"));
+                let noted = tokio::select! {
+                    biased;
+                    () = life.until_ended() => false,
+                    noted = noting => noted.is_ok(),
+                };
+                if noted {
+                    return;
+                }
+            }
+            self.0.clock.sleep(Duration::from_secs(1)).await;
         }
     }
 
