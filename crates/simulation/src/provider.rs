@@ -150,7 +150,7 @@ impl Provider for RemoteProvider {
 fn authorisation_word(authorisation: &Authorisation) -> &'static str {
     match authorisation {
         Authorisation::Authorised { .. } => "authorised",
-        Authorisation::RequiresAction { .. } => "requires-action",
+        Authorisation::RequiresAction { .. } => "requires_action",
         Authorisation::Declined { .. } => "declined",
     }
 }

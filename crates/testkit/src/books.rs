@@ -256,6 +256,8 @@ pub fn assert_stock_adds_up(books: &impl Books, received: &BTreeMap<String, u64>
 /// P6: Paid ⇔ the provider has captured the order's total, once, less what was refunded; what an admin declared paid and
 /// whatever ended otherwise cost nothing, and what was never confirmed was not captured at all.
 pub fn assert_money_adds_up(books: &impl Books) {
+    assert_one_payment_at_a_time(books);
+    assert_nothing_is_held(books);
     let kept = kept_by_order(books);
     let captured = books
         .journal("payments")
@@ -316,6 +318,72 @@ pub fn assert_money_adds_up(books: &impl Books) {
             pending.as_object().is_none_or(serde_json::Map::is_empty),
             "a refund is under way: {payment}"
         );
+    }
+}
+
+/// P6: At any time an order has one payment that is under way or captured, at most.
+fn assert_one_payment_at_a_time(books: &impl Books) {
+    let mut holding: BTreeMap<String, String> = BTreeMap::new();
+    for event in books.journal("payments") {
+        let field = |name: &str| event.data[name].as_str().unwrap_or_default().to_owned();
+        match event.event_type.as_str() {
+            "payment.initiated" => {
+                let before = holding.insert(field("order_id"), field("payment_id"));
+                assert_eq!(before, None, "a second payment was begun: {event:?}");
+            }
+            "payment.failed" | "payment.voided" => {
+                let before = holding.remove(&field("order_id"));
+                assert_eq!(before, Some(field("payment_id")), "it was not under way: {event:?}");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What the provider did for a payment, in whatever order its log has that.
+#[derive(Debug, Default)]
+struct Account {
+    /// Authorisations that it was asked for.
+    asked: usize,
+    /// Money was held, or would have been had the payer confirmed.
+    was_open: bool,
+    is_declined: bool,
+    is_voided: bool,
+    is_captured: bool,
+}
+
+/// P6: Once all is settled, the provider holds nobody's money ready: what was authorised was captured or let go, and the
+/// payments say which.
+fn assert_nothing_is_held(books: &impl Books) {
+    let mut accounts: BTreeMap<String, Account> = BTreeMap::new();
+    for entry in books.ledger() {
+        let payment = entry["payment"].as_str().unwrap().to_owned();
+        let account = accounts.entry(payment).or_default();
+        let (request, answer) = (entry["request"].as_str().unwrap(), entry["answer"].as_str().unwrap());
+        account.asked += usize::from(request == "authorise");
+        match (request, answer) {
+            ("authorise", "authorised" | "requires_action") => account.was_open = true,
+            ("authorise" | "act", "declined") => account.is_declined = true,
+            ("void", "voided") => account.is_voided = true,
+            ("capture", "captured") => account.is_captured = true,
+            _ => {}
+        }
+    }
+    let payments = books.collection("payments", "payments");
+    for (id, account) in &accounts {
+        assert_eq!(account.asked, 1, "{id} was authorised more than once: {account:?}");
+        let is_over = account.is_declined || account.is_voided || account.is_captured;
+        assert!(is_over || !account.was_open, "{id} is still held: {account:?}");
+        let payment = payments.get(id).unwrap_or_else(|| panic!("there is no payment {id}"));
+        let state = payment["state"]
+            .as_str()
+            .unwrap_or_else(|| payment["state"].as_object().unwrap().keys().next().unwrap());
+        let fits = match state {
+            "captured" => account.is_captured,
+            "voided" => !account.is_captured && account.is_voided,
+            _ => !account.is_captured && (account.is_declined || account.is_voided),
+        };
+        assert!(fits, "{id} is {state}, and at the provider {account:?}");
     }
 }
 
