@@ -14,7 +14,7 @@ mod person;
 
 use person::Person;
 
-/// A word in everything that people write about themselves.
+/// The beginning of the word that a customer has in everything they write about themselves.
 pub(crate) const PERSONAL: &str = "quagmire";
 const PASSWORD: &str = "correct horse battery staple";
 const ADMIN: &str = "admin@example.com";
@@ -35,10 +35,10 @@ pub(crate) struct Told {
     pub(crate) prices: BTreeMap<String, BTreeSet<u64>>,
     /// Orders as they were first answered, by the text of the request that is theirs.
     pub(crate) orders: BTreeMap<String, Value>,
-    /// Requests with a key that were accepted, and the first answer.
+    /// Requests with a key of which the answer is recorded, and the first answer.
     pub(crate) keyed: Vec<(Person, Request, Answer)>,
-    /// Ids of users who are gone.
-    pub(crate) erased: BTreeSet<String>,
+    /// Users who are gone, by their ids: the word of each.
+    pub(crate) erased: BTreeMap<String, String>,
     /// How often each answer came: `POST /api/orders 201`.
     pub(crate) answers: BTreeMap<String, u64>,
 }
@@ -112,8 +112,9 @@ impl People {
 
     async fn be_a_customer(self, number: u64) {
         let dice = self.world.dice();
-        let email = format!("{PERSONAL}-{number}@example.com");
-        let body = json!({"email": email, "password": PASSWORD, "name": format!("{PERSONAL} {number}"),
+        let word = format!("{PERSONAL}{number}");
+        let email = format!("{word}@example.com");
+        let body = json!({"email": email, "password": PASSWORD, "name": format!("Dr. {word}"),
             "phone": "+31 6 1234567"});
         let nobody = Person::new(&self.world, &self.told, email.clone(), String::new());
         let signed_up = nobody
@@ -143,7 +144,7 @@ impl People {
         }
         if leaves {
             self.world.clock().sleep(dice.up_to(THOUGHT)).await;
-            customer.leave().await;
+            customer.leave(&word).await;
         }
         for doing in under_way {
             doing.await.expect("nobody panics");
@@ -154,13 +155,14 @@ impl People {
     async fn shop(self, customer: Person, number: u64, errand: u64) {
         let dice = self.world.dice();
         let request = format!("{number}-{errand}");
+        let word = format!("{PERSONAL}{number}");
         // [P11] Others use the same keys.
         let key = |what: &str| format!("{what}-{errand}");
         let lines = (0..dice.between(1, 3)).map(|_| self.line());
         let body = json!({
             "lines": lines.collect::<Vec<_>>(),
             "metadata": {"request": request},
-            "shipping_address": {"line1": format!("{PERSONAL} street {request}"), "city": PERSONAL, "country": "NL"},
+            "shipping_address": {"line1": format!("{word} street {request}"), "city": word, "country": "NL"},
         });
         let placed = customer.insist_perhaps_twice("/api/orders", body, &key("place")).await;
         match (placed.status, placed.code()) {
@@ -183,7 +185,7 @@ impl People {
             if cancels {
                 self.world.clock().sleep(dice.up_to(THOUGHT)).await;
                 let path = format!("/api/orders/{order}/cancel");
-                let reason = json!({"reason": format!("a {PERSONAL} reason")});
+                let reason = json!({"reason": format!("a {word} reason")});
                 let cancelled = customer.insist("POST", &path, Some(reason), Some(&key("cancel"))).await;
                 let fits = matches!(
                     (cancelled.status, cancelled.code()),
@@ -237,7 +239,7 @@ impl People {
         for (person, request, first) in keyed {
             // What shows somebody who is gone is forgotten with them.
             if erased
-                .iter()
+                .keys()
                 .any(|id| person.id == *id || first.text.contains(id.as_str()))
             {
                 continue;
@@ -253,8 +255,8 @@ impl People {
                 )
                 .await;
             assert_eq!(
-                (again.status, &again.text),
-                (first.status, &first.text),
+                again.to_all(),
+                first.to_all(),
                 "{} {} under {key:?}, the second time",
                 request.method,
                 request.path

@@ -114,6 +114,15 @@ impl Answer {
     pub(crate) fn code(&self) -> &str {
         self.json["code"].as_str().unwrap_or_default()
     }
+
+    /// What a repetition is to be answered too: everything but which request a problem was the answer to.
+    pub(crate) fn to_all(&self) -> (u16, String) {
+        let mut problem = self.json.clone();
+        match problem.as_object_mut().and_then(|problem| problem.remove("instance")) {
+            Some(_) => (self.status, problem.to_string()),
+            None => (self.status, self.text.clone()),
+        }
+    }
 }
 
 /// What somebody asks for.

@@ -146,7 +146,7 @@ impl People {
     /// What has to be done by hand once everything else has settled: what people who are gone have paid for is delivered.
     pub(crate) async fn tidy_up(&self) {
         let erased = self.told().erased.clone();
-        for user in erased {
+        for user in erased.into_keys() {
             let path = format!("/api/orders?user_id={user}&status=paid&limit=200");
             let listed = self.admin.insist("GET", &path, None, None).await;
             for order in listed.json["data"].as_array().into_iter().flatten() {

@@ -12,6 +12,8 @@ use crate::world::{Answer, Request, World};
 
 /// A pause before a request is repeated.
 const PAUSE: Duration = Duration::from_millis(250);
+/// The status of a payment whose card was declined.
+const DECLINED: u16 = 402;
 /// How often in a row a new token is asked for before it is believed that there is nobody by this name.
 const RENEWALS_MAX: u32 = 5;
 /// A request that has no answer after so many repetitions never will.
@@ -38,12 +40,13 @@ impl Person {
         }
     }
 
-    pub(super) async fn leave(&self) {
+    /// Has the account erased. Nothing with the word is to be left anywhere.
+    pub(super) async fn leave(&self, word: &str) {
         let path = format!("/api/users/{}", self.id);
         let left = self.insist("DELETE", &path, None, None).await;
         // Gone already, if the answer to the first request was lost.
         assert!(matches!(left.status, 204 | 401 | 404), "{left:?}");
-        locked(&self.told).erased.insert(self.id.clone());
+        locked(&self.told).erased.insert(self.id.clone(), word.to_owned());
     }
 
     /// Posts under a key, now and then twice at once: what is answered at all is answered the same.
@@ -53,15 +56,13 @@ impl Person {
             return post().await;
         }
         let (one, other) = futures::join!(post(), post());
-        // A refusal changes nothing, so that it is decided again.
-        let is_kept = |answer: &Answer| answer.status < 300;
         assert!(
-            !is_kept(&one) || !is_kept(&other) || one.text == other.text,
+            !is_recorded(&one) || !is_recorded(&other) || one.to_all() == other.to_all(),
             "{path}: {} and {}",
             one.text,
             other.text
         );
-        if is_kept(&one) { one } else { other }
+        if is_recorded(&one) { one } else { other }
     }
 
     /// Asks until there is an answer that is one.
@@ -92,7 +93,7 @@ impl Person {
             to: None,
         };
         let answer = self.insist_on(&mut request, signed_in).await;
-        if request.key.is_some() && answer.status < 300 {
+        if request.key.is_some() && is_recorded(&answer) {
             let kept = (self.clone(), request, answer.clone());
             locked(&self.told).keyed.push(kept);
         }
@@ -176,6 +177,12 @@ impl Person {
         }
         panic!("{} cannot sign in after {REPETITIONS_MAX} tries", self.email)
     }
+}
+
+/// Whether a repetition is to have the same answer. Refusals change nothing, and are decided again; but a card that was
+/// declined has made a payment, which failed.
+fn is_recorded(answer: &Answer) -> bool {
+    answer.status < 300 || answer.status == DECLINED
 }
 
 /// Whether the request is about something of another service's.
