@@ -15,6 +15,8 @@ use simulation::{Fault, Outcome, Reached, Weather, run, shrink};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Of so many seeds the trace is compared with that of another process.
+const REPEATED: u64 = 3;
 /// With so many seeds every fault and every end of an order should have been reached.
 const ENOUGH: u64 = 200;
 
@@ -34,7 +36,10 @@ struct Arguments {
     /// Stop at the first that is violated
     #[arg(long)]
     first: bool,
-    /// As JSON
+    /// Let no other process repeat the first seeds: it is the other one
+    #[arg(long, hide = true)]
+    is_repetition: bool,
+    /// As JSON, with a hash of each seed's trace
     #[arg(long)]
     json: bool,
 }
@@ -51,7 +56,7 @@ fn run_one(seed: u64) -> ExitCode {
     let outcome = run(seed, &Weather::default(), true);
     let Some(violation) = &outcome.violation else {
         outcome.trace.iter().for_each(|line| println!("{line}"));
-        println!("seed {seed}: nothing is violated");
+        println!("seed {seed}: nothing is violated; trace {}", shown(outcome.trace_hash));
         return ExitCode::SUCCESS;
     };
     eprintln!("seed {seed} is violated; looking for less that is violated too");
@@ -72,6 +77,7 @@ fn run_many(arguments: &Arguments) -> ExitCode {
     if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} seeds {eta} {msg}") {
         bar.set_style(style);
     }
+    let traces = Mutex::new(BTreeMap::new());
     let next = AtomicU64::new(arguments.from);
     let reached = Mutex::new(Reached::default());
     let violated = Mutex::new(BTreeMap::new());
@@ -88,8 +94,15 @@ fn run_many(arguments: &Arguments) -> ExitCode {
                     let Outcome {
                         violation,
                         reached: found,
+                        trace_hash,
                         ..
-                    } = run(seed, &Weather::default(), false);
+                    } = run(seed, &Weather::default(), arguments.json);
+                    if trace_hash.is_some() {
+                        traces
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .insert(seed, shown(trace_hash));
+                    }
                     reached.lock().unwrap_or_else(PoisonError::into_inner).add(&found);
                     if let Some(violation) = violation {
                         bar.suspend(|| eprintln!("seed {seed}: {violation}"));
@@ -106,11 +119,15 @@ fn run_many(arguments: &Arguments) -> ExitCode {
     bar.finish_and_clear();
     let reached = reached.into_inner().unwrap_or_else(PoisonError::into_inner);
     let violated = violated.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let traces = traces.into_inner().unwrap_or_else(PoisonError::into_inner);
     match arguments.json {
-        true => print_json(arguments.seeds, &reached, &violated),
+        true => print_json(arguments.seeds, &reached, &violated, &traces),
         false => print(arguments.seeds, &reached, &violated),
     }
-    let differs = check_repeats(arguments.from);
+    let differs = check_repeats(arguments.from).or_else(|| match arguments.is_repetition {
+        true => None,
+        false => check_repeats_elsewhere(arguments.from),
+    });
     if let Some(difference) = &differs {
         eprintln!("seed {} does not repeat itself: {difference}", arguments.from);
     }
@@ -139,6 +156,33 @@ fn check_repeats(seed: u64) -> Option<String> {
     }
 }
 
+/// What differs where another process runs the first seeds: nothing of the process itself, as where its memory lies, may
+/// decide anything.
+fn check_repeats_elsewhere(from: u64) -> Option<String> {
+    if !cfg!(tokio_unstable) {
+        return None;
+    }
+    let [from_text, seeds] = [from, REPEATED].map(|number| number.to_string());
+    let output = std::env::current_exe().and_then(|this| {
+        let arguments = ["--is-repetition", "--json", "--from", &from_text, "--seeds", &seeds];
+        std::process::Command::new(this).args(arguments).output()
+    });
+    let output = match output {
+        Ok(output) => output.stdout,
+        Err(error) => return Some(format!("there is no other process: {error}")),
+    };
+    let there: serde_json::Value = serde_json::from_slice(&output).unwrap_or_default();
+    (from..from + REPEATED).find_map(|seed| {
+        let here = shown(run(seed, &Weather::default(), true).trace_hash);
+        let there = there["traces"][seed.to_string()].as_str().unwrap_or("nothing");
+        (here != there).then(|| format!("the trace of {seed} is {here} here, and {there} in another process"))
+    })
+}
+
+fn shown(trace_hash: Option<u64>) -> String {
+    trace_hash.map_or_else(|| "not kept".to_owned(), |hash| format!("{hash:016x}"))
+}
+
 fn print(seeds: u64, reached: &Reached, violated: &BTreeMap<u64, String>) {
     // Those that never did, too.
     let faults = Fault::ALL
@@ -164,7 +208,7 @@ fn section<N: Display, C: Display>(title: &str, rows: impl IntoIterator<Item = (
     }
 }
 
-fn print_json(seeds: u64, reached: &Reached, violated: &BTreeMap<u64, String>) {
+fn print_json(seeds: u64, reached: &Reached, violated: &BTreeMap<u64, String>, traces: &BTreeMap<u64, String>) {
     let faults: BTreeMap<&str, u64> = reached
         .faults
         .iter()
@@ -177,7 +221,7 @@ fn print_json(seeds: u64, reached: &Reached, violated: &BTreeMap<u64, String>) {
         .collect();
     let report = serde_json::json!({
         "seeds": seeds, "violated": violated, "faults": faults, "orders": reached.orders, "answers": reached.answers,
-        "letters": letters,
+        "letters": letters, "traces": traces,
     });
     println!("{report:#}");
 }

@@ -28,6 +28,8 @@ pub struct Outcome {
     pub violation: Option<String>,
     /// What happened, in order, if it was kept.
     pub trace: Vec<String>,
+    /// A hash of that.
+    pub trace_hash: Option<u64>,
     /// What the run reached.
     pub reached: Reached,
 }
@@ -81,6 +83,7 @@ pub fn run(seed: u64, weather: &Weather, keep_trace: bool) -> Outcome {
     LAST_PANIC.with_borrow_mut(String::clear);
     Outcome {
         violation,
+        trace_hash: trace.hash(),
         trace: trace.lines(),
         reached,
     }

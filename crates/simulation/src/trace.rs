@@ -1,5 +1,6 @@
 //! What happened in a run, in order: the same for the same seed, byte for byte.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kernel::clock::Clock;
@@ -20,6 +21,14 @@ impl Trace {
             let line = format!("{:>12.3}s {}", clock.monotonic().as_secs_f64(), what());
             locked(lines).push(line);
         }
+    }
+
+    /// A word for all that was noted; the same in every process. Nothing where the trace is not kept.
+    pub(crate) fn hash(&self) -> Option<u64> {
+        let lines = self.0.as_ref()?;
+        let mut hasher = DefaultHasher::new();
+        locked(lines).hash(&mut hasher);
+        Some(hasher.finish())
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
