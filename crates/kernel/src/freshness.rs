@@ -15,8 +15,8 @@ use crate::reaction::Consumers;
 
 /// How long a reference is waited for.
 pub const WAIT_MAX: Duration = Duration::from_millis(250);
-/// An id made less than this ago may be of something that is still on its way. So may one made this close to the newest event
-/// that came from there: clocks are set back, and differ.
+/// An id made less than this ago may be of something that is still on its way. It is counted from the newest event that came
+/// from there, if that is later than the clock says: clocks are set back, and differ.
 pub const YOUNG_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// The shortest time between two looks, however busy the service is.
 const LOOKS_APART_MIN: Duration = Duration::from_millis(5);
@@ -76,14 +76,10 @@ where
 /// `made_at` is what the id says of itself, if it is one that does.
 #[must_use]
 pub fn missing(engine: &Engine, consumers: &Consumers, source: Service, made_at: Option<Timestamp>) -> Missing {
-    let times = [Some(engine.clock().now()), consumers.newest(source)];
+    let clock = engine.clock().now();
+    let now = consumers.newest(source).map_or(clock, |newest| newest.max(clock));
     // An id can be made up, so one from the far future is no younger than one from the past.
-    let is_young = |made_at| {
-        times
-            .iter()
-            .flatten()
-            .any(|time| time.duration_since(made_at).abs() < YOUNG_MAX)
-    };
+    let is_young = |made_at| now.duration_since(made_at).abs() < YOUNG_MAX;
     if consumers.is_behind(source) || made_at.is_some_and(is_young) {
         Missing::CatchingUp
     } else {

@@ -201,8 +201,6 @@ impl Task {
                 flying = Some(groups.begin(group));
                 hasty = false;
                 paced = setup.clock.monotonic() + BACKGROUND_PACE;
-                // The commit runs in a task of its own, which is to reach the store before more is decided here.
-                tokio::task::yield_now().await;
                 continue;
             }
             let first = tokio::select! {
