@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use contracts::Service;
 use fuzzing::{TARGETS, run};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -168,18 +169,9 @@ fn every_target_has_a_binary_and_seeds_and_is_tested() {
 fn every_body_and_query_that_a_service_reads_is_fuzzed() {
     let crates = directory().join("../crates");
     let fuzzed = fs::read_to_string(crates.join("fuzzing/src/requests.rs")).unwrap();
-    let services = [
-        "users",
-        "catalog",
-        "inventory",
-        "orders",
-        "payments",
-        "notifications",
-        "events",
-    ];
+    let services = Service::ALL.iter();
     let mut sources: Vec<PathBuf> = services
-        .iter()
-        .map(|name| crates.join(name).join("src/http.rs"))
+        .map(|service| crates.join(service.as_str()).join("src/http.rs"))
         .collect();
     sources.push(crates.join("kernel/src/http/dead_letters.rs"));
     let mut all = BTreeSet::new();
