@@ -19,5 +19,5 @@ mod world;
 
 pub use fault::{Fault, Weather};
 pub use poison::Fate;
-pub use reached::Reached;
+pub use reached::{Longest, Reached};
 pub use run::{Outcome, run, shrink};

@@ -192,6 +192,11 @@ fn print(seeds: u64, reached: &Reached, violated: &BTreeMap<u64, String>) {
     section("Where the orders ended", &reached.orders);
     section("What became of dead letters", &reached.letters);
     section("What people were answered", &reached.answers);
+    let longest = [
+        ("every order was decided", reached.longest.decided.as_secs()),
+        ("nothing was left to do", reached.longest.settled.as_secs()),
+    ];
+    section("Longest time after the faults, in seconds, until", longest);
     match violated.len() {
         0 => println!("{seeds} seeds, nothing violated."),
         count => println!(
@@ -221,7 +226,8 @@ fn print_json(seeds: u64, reached: &Reached, violated: &BTreeMap<u64, String>, t
         .collect();
     let report = serde_json::json!({
         "seeds": seeds, "violated": violated, "faults": faults, "orders": reached.orders, "answers": reached.answers,
-        "letters": letters, "traces": traces,
+        "letters": letters, "longest_s": { "decided": reached.longest.decided.as_secs(), "settled": reached.longest.settled.as_secs() },
+        "traces": traces,
     });
     println!("{report:#}");
 }

@@ -1,6 +1,7 @@
 //! What runs came to: silence is no coverage.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use contracts::order::OrderStatus;
 
@@ -52,6 +53,28 @@ pub struct Reached {
     pub answers: BTreeMap<String, u64>,
     /// What became of dead letters.
     pub letters: BTreeMap<Fate, u64>,
+    /// How long it took once the faults had ended.
+    pub longest: Longest,
+}
+
+/// The longest times from the end of the faults, by the shop's own clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Longest {
+    /// Until every order was decided.
+    pub decided: Duration,
+    /// Until nothing was left to do: payments due, mails sent, what erased people left purged.
+    pub settled: Duration,
+}
+
+impl Longest {
+    /// The longer of each.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            decided: self.decided.max(other.decided),
+            settled: self.settled.max(other.settled),
+        }
+    }
 }
 
 impl Reached {
@@ -66,6 +89,7 @@ impl Reached {
         merge(&mut self.orders, &other.orders);
         merge(&mut self.answers, &other.answers);
         merge(&mut self.letters, &other.letters);
+        self.longest = self.longest.max(other.longest);
     }
 
     /// What many runs should have reached and did not: they prove little then.

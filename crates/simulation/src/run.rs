@@ -2,23 +2,26 @@
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use crate::audit::{Ledgers, audit, only_poison_was_parked};
 use crate::dice::Dice;
 use crate::fault::{Fault, Faults, Weather};
 use crate::people::People;
-use crate::reached::Reached;
+use crate::reached::{Longest, Reached};
 use crate::trace::Trace;
 use crate::world::{PAYMENT_WINDOW, World};
 
-/// Once nothing goes wrong any more, everything settles within this time of the shop's own.
-const SETTLED_MAX: Duration = Duration::from_secs(4 * 60 * 60);
+/// Once nothing goes wrong any more and no dead letter is left, every order that was placed is decided within this time:
+/// whatever is tried again is tried at least each five seconds, and an order is three services' work.
+const DECIDED_MAX: Duration = Duration::from_secs(20);
+/// And everything settles within this one: a payment's window, after a clock that was set back some minutes a time.
+const SETTLED_MAX: Duration = Duration::from_secs(60 * 60);
 /// Dead letters are seen to so often: one may fail again for want of another, and be tried before its consumer is mended.
 const LETTER_ROUNDS_MAX: u32 = 20;
-/// How often it is looked whether it has: at first, and in a run that does not seem to.
-const GLANCE: Duration = Duration::from_secs(5);
+/// How often it is looked whether it has: until the orders are decided, and in a run that does not seem to settle.
+const GLANCE: Duration = Duration::from_secs(1);
 const GLANCE_MAX: Duration = Duration::from_secs(120);
 
 /// What came of a run.
@@ -50,7 +53,7 @@ pub fn run(seed: u64, weather: &Weather, keep_trace: bool) -> Outcome {
     let dice = Dice::new(seed);
     let trace = Trace::new(keep_trace);
     let faults = Arc::new(Faults::new(&dice, weather.clone()));
-    let reached = Arc::new(std::sync::Mutex::new(Reached::default()));
+    let reached = Arc::new(Mutex::new(Reached::default()));
     let body = {
         let (trace, faults, reached) = (trace.clone(), Arc::clone(&faults), Arc::clone(&reached));
         async move {
@@ -71,10 +74,7 @@ pub fn run(seed: u64, weather: &Weather, keep_trace: bool) -> Outcome {
         Ok(Ok(())) => None,
         _ => Some(LAST_PANIC.with_borrow_mut(std::mem::take)),
     };
-    let mut reached = reached
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .clone();
+    let mut reached = reached.lock().unwrap_or_else(PoisonError::into_inner).clone();
     reached.faults = faults.struck().clone();
     // What still waits is dropped here, quietly.
     RUNNING.set(true);
@@ -89,7 +89,8 @@ pub fn run(seed: u64, weather: &Weather, keep_trace: bool) -> Outcome {
     }
 }
 
-async fn play(world: &World, reached: &std::sync::Mutex<Reached>) {
+async fn play(world: &World, reached: &Mutex<Reached>) {
+    let reached = || reached.lock().unwrap_or_else(PoisonError::into_inner);
     world.begin();
     world.all_run().await;
     let people = People::arrive(world).await;
@@ -98,47 +99,51 @@ async fn play(world: &World, reached: &std::sync::Mutex<Reached>) {
     world.clock().sleep(world.dice().up_to(PAYMENT_WINDOW)).await;
     world.calm_down();
     world.all_run().await;
-    settle_letters(world, &people).await;
+    let first = settle_letters(world, &people).await;
     people.tidy_up().await;
-    settle(world).await;
+    let second = settle(world).await;
     people.repeat_everything().await;
-    settle(world).await;
+    let third = settle(world).await;
     world.end();
     let ledgers = Ledgers::read(world).await;
     {
-        let mut reached = reached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut reached = reached();
         reached.orders = ledgers.statuses();
         reached.answers = people.told().answers.clone();
         reached.letters = world.poison().counted();
+        reached.longest = first.max(second).max(third);
     }
     audit(world, &people).await;
 }
 
 /// Waits until nothing is left to do, with the dead letters seen to.
-async fn settle_letters(world: &World, people: &People) {
+async fn settle_letters(world: &World, people: &People) -> Longest {
+    let mut longest = Longest::default();
     for _ in 0..LETTER_ROUNDS_MAX {
-        settle_but_for_letters(world).await;
+        longest = longest.max(settle_but_for_letters(world).await);
         only_poison_was_parked(world);
         if people.see_to_dead_letters().await == 0 {
-            return settle(world).await;
+            return longest.max(settle(world).await);
         }
     }
     panic!("there are dead letters after {LETTER_ROUNDS_MAX} rounds");
 }
 
 /// Waits until nothing is left to do, and nothing more happens.
-async fn settle(world: &World) {
-    settle_with(world, false).await;
+async fn settle(world: &World) -> Longest {
+    settle_with(world, false).await
 }
 
 /// The same, but for what waits for a dead letter: whatever is open may be among that.
-async fn settle_but_for_letters(world: &World) {
-    settle_with(world, true).await;
+async fn settle_but_for_letters(world: &World) -> Longest {
+    settle_with(world, true).await
 }
 
-async fn settle_with(world: &World, with_letters: bool) {
-    let give_up = world.clock().monotonic() + SETTLED_MAX;
+async fn settle_with(world: &World, with_letters: bool) -> Longest {
+    let began = world.clock().monotonic();
     let (mut before, mut pause) = (None, GLANCE);
+    let mut longest = Longest::default();
+    let mut is_undecided = true;
     loop {
         let ledgers = Ledgers::read(world).await;
         let for_letters = with_letters && ledgers.have_letters();
@@ -149,16 +154,28 @@ async fn settle_with(world: &World, with_letters: bool) {
         let open = ledgers.statuses();
         let waits = !for_letters && (open.contains_key("pending") || open.contains_key("confirmed"));
         let now = Some(ledgers.heads());
+        longest.settled = world.clock().monotonic() - began;
+        if is_undecided {
+            longest.decided = longest.settled;
+            is_undecided = !for_letters && open.contains_key("pending");
+        }
         if left.is_empty() && !waits && before == now {
-            return;
+            return longest;
         }
         assert!(
-            world.clock().monotonic() < give_up,
+            longest.decided < DECIDED_MAX,
+            "orders are not decided after {DECIDED_MAX:?}: {open:?} {left:#?}"
+        );
+        assert!(
+            longest.settled < SETTLED_MAX,
             "not settled after {SETTLED_MAX:?}: {open:?} {left:#?}"
         );
         before = now;
         world.clock().sleep(pause).await;
-        pause = (pause * 2).min(GLANCE_MAX);
+        pause = match is_undecided {
+            true => GLANCE,
+            false => (pause * 2).min(GLANCE_MAX),
+        };
     }
 }
 

@@ -1,41 +1,42 @@
 //! The shop's services, each living and dying on its own, and what outlives them: stores, broker, provider.
 
+mod outside;
+mod ports;
+mod request;
+
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use async_trait::async_trait;
 use axum::Router;
-use axum::body::Body;
-use contracts::{PaymentId, Service, UserId};
-use http_body_util::BodyExt as _;
-use jiff::{SignedDuration, Timestamp};
+use contracts::{PaymentId, Service};
+use jiff::Timestamp;
 use kernel::access::AccessEvents;
-use kernel::auth::{Caller, FetchError, Jwks, KeySource, Verifier};
+use kernel::auth::{Jwks, Verifier};
 use kernel::bus::Bus;
 use kernel::clock::{Clock, Ids, ManualClock};
 use kernel::context::Context;
 use kernel::document::Collection;
 use kernel::engine::{Engine, Parts, schema};
-use kernel::event::Position;
 use kernel::memory::MemoryStore;
 use kernel::rebuild::Fold;
 use kernel::relay;
-use notifications::{LogChannel, Recipient, Recipients, Unavailable};
+use notifications::LogChannel;
 use payments::Payments;
-use serde_json::Value;
-use tower::ServiceExt as _;
 use users::{Keys, SimulatedHasher, Users};
 
 use crate::bus::{Broker, RemoteBus};
 use crate::dice::Dice;
-use crate::fault::{Fault, Faults};
+use crate::fault::Faults;
 use crate::line::{Life, Line};
 use crate::poison::Poison;
 use crate::provider::{House, RemoteProvider};
 use crate::store::RemoteStore;
 use crate::trace::Trace;
+use crate::world::ports::{Addresses, Published};
+
+pub(crate) use crate::world::request::{Answer, Request};
 
 /// When every run begins.
 const NOON: &str = "2026-01-01T12:00:00Z";
@@ -43,16 +44,6 @@ const NOON: &str = "2026-01-01T12:00:00Z";
 pub(crate) const PAYMENT_WINDOW: Duration = Duration::from_secs(120);
 /// How long a service stays dead.
 const DEAD_MAX: Duration = Duration::from_secs(6);
-/// How long a client waits for an answer.
-const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often there is weather: a crash out of the blue, a broker that goes down.
-const WEATHER_PAUSE: Duration = Duration::from_secs(2);
-/// How long the broker stays down.
-const OUTAGE_MAX: Duration = Duration::from_secs(20);
-/// Where a path has its id, after the empty part before the first slash.
-const ID_PLACE: usize = 3;
-/// How far the clock jumps.
-const JUMP_MAX: Duration = Duration::from_secs(240);
 
 /// Each service's collections, and how they are folded.
 pub(crate) const SERVICES: [(Service, &[&Collection], Fold); 7] = [
@@ -98,61 +89,6 @@ struct Running {
 impl std::fmt::Debug for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("World").finish_non_exhaustive()
-    }
-}
-
-/// What a service answered.
-#[derive(Clone, Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) json: Value,
-    pub(crate) text: String,
-}
-
-impl Answer {
-    /// The problem's code, or nothing.
-    pub(crate) fn code(&self) -> &str {
-        self.json["code"].as_str().unwrap_or_default()
-    }
-
-    /// What a repetition is to be answered too: everything but which request a problem was the answer to.
-    pub(crate) fn to_all(&self) -> (u16, String) {
-        let mut problem = self.json.clone();
-        match problem.as_object_mut().and_then(|problem| problem.remove("instance")) {
-            Some(_) => (self.status, problem.to_string()),
-            None => (self.status, self.text.clone()),
-        }
-    }
-}
-
-/// What somebody asks for.
-#[derive(Clone, Debug)]
-pub(crate) struct Request {
-    pub(crate) method: &'static str,
-    pub(crate) path: String,
-    pub(crate) token: Option<String>,
-    pub(crate) key: Option<String>,
-    pub(crate) body: Option<Value>,
-    /// Which service, where the path does not tell.
-    pub(crate) to: Option<Service>,
-}
-
-impl Request {
-    /// What is asked for: the route, and of two things on one route, which.
-    pub(crate) fn action(&self) -> String {
-        let path = self.path.split('?').next().unwrap_or_default();
-        let parts = path.split('/').enumerate();
-        let route: Vec<&str> = parts
-            .map(|(place, part)| if place == ID_PLACE { "{id}" } else { part })
-            .collect();
-        let body = self.body.as_ref().unwrap_or(&Value::Null);
-        let which = match (body["status"].as_str(), body["delta"].as_i64()) {
-            (Some(status), _) => format!(" {status}"),
-            (None, Some(delta)) if delta < 0 => " less".to_owned(),
-            (None, Some(_)) => " more".to_owned(),
-            (None, None) => String::new(),
-        };
-        format!("{} {}{which}", self.method, route.join("/"))
     }
 }
 
@@ -430,112 +366,6 @@ impl World {
         locked(&self.0.running).get(&service).cloned()
     }
 
-    /// Sends a request to the service of its path; `None` if no answer came.
-    pub(crate) async fn send(&self, request: &Request) -> Option<Answer> {
-        let running = self.running(request.to.unwrap_or_else(|| owner_of(&request.path)))?;
-        let mut http = http::Request::builder().method(request.method).uri(&request.path);
-        if let Some(token) = &request.token {
-            http = http.header("authorization", format!("Bearer {token}"));
-        }
-        if let Some(key) = &request.key {
-            http = http.header("idempotency-key", key);
-        }
-        let body = match &request.body {
-            Some(body) => {
-                http = http.header("content-type", "application/json");
-                Body::from(body.to_string())
-            }
-            None => Body::empty(),
-        };
-        let http = http.body(body).expect("the simulation's own requests are valid");
-        let answered = async {
-            let response = running.router.clone().oneshot(http).await.ok()?;
-            let (parts, body) = response.into_parts();
-            let bytes = body.collect().await.ok()?.to_bytes();
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            Some(Answer {
-                status: parts.status.as_u16(),
-                json: serde_json::from_str(&text).unwrap_or_default(),
-                text,
-            })
-        };
-        let gone = self.0.faults.strikes(Fault::ClientGone);
-        let patience = match gone {
-            true => self.0.dice.up_to(Duration::from_millis(20)),
-            false => CLIENT_TIMEOUT,
-        };
-        let answer = tokio::select! {
-            biased;
-            () = running.life.until_ended() => None,
-            answer = answered => answer,
-            () = self.0.clock.sleep(patience) => None,
-        };
-        self.note(|| {
-            let said = answer.as_ref().map(|answer| (answer.status, answer.code().to_owned()));
-            format!("{} {} {:?}: {said:?}", request.method, request.path, request.key)
-        });
-        answer
-    }
-
-    async fn make_weather(self) {
-        loop {
-            self.0.clock.sleep(self.0.dice.up_to(WEATHER_PAUSE)).await;
-            let faults = &self.0.faults;
-            if faults.strikes(Fault::CrashAnyTime) {
-                let service = SERVICES[usize::try_from(self.0.dice.below(7)).unwrap_or_default()].0;
-                self.note(|| format!("{service}: dies"));
-                if let Some(running) = self.running(service) {
-                    running.life.end();
-                }
-            }
-            if faults.strikes(Fault::BrokerDown) {
-                let outage = self.0.dice.up_to(OUTAGE_MAX);
-                self.note(|| format!("the broker is down for {outage:?}"));
-                self.0.broker.goes_down_until(self.0.clock.monotonic() + outage);
-            }
-            if faults.strikes(Fault::BrokerWiped) {
-                self.note(|| "the broker has lost everything".to_owned());
-                self.0.broker.bus.wipe();
-                tokio::spawn(self.clone().republish());
-            }
-            if faults.strikes(Fault::ClockJumps) {
-                let by = SignedDuration::try_from(self.0.dice.up_to(JUMP_MAX)).unwrap_or_default();
-                let by = if self.0.dice.percent(50) { by } else { -by };
-                self.note(|| format!("the clock jumps by {by}"));
-                self.0.clock.jump(by);
-            }
-        }
-    }
-
-    /// What an operator does once the broker was wiped: has every journal published again from its beginning.
-    async fn republish(self) {
-        self.0.clock.sleep(Duration::from_secs(1)).await;
-        for (service, ..) in SERVICES {
-            while !self.republished(service).await {
-                self.0.clock.sleep(Duration::from_secs(1)).await;
-            }
-            self.note(|| format!("{service}: is published again"));
-        }
-    }
-
-    async fn republished(&self, service: Service) -> bool {
-        let Some(running) = self.running(service) else {
-            return false;
-        };
-        tokio::select! {
-            biased;
-            () = running.life.until_ended() => false,
-            done = relay::republish(&running.engine, Position::START) => done.is_ok(),
-        }
-    }
-
-    /// Ends whatever goes wrong from outside.
-    pub(crate) fn calm_down(&self) {
-        self.note(|| "nothing goes wrong any more".to_owned());
-        self.0.faults.set_active(false);
-        self.0.broker.goes_down_until(Duration::ZERO);
-    }
-
     /// Ends every service, for the audit.
     pub(crate) fn end(&self) {
         for running in locked(&self.0.running).values() {
@@ -544,70 +374,6 @@ impl World {
     }
 }
 
-fn owner_of(path: &str) -> Service {
-    let of = |prefix: &str| path.starts_with(prefix);
-    match path {
-        _ if of("/api/products") => Service::Catalog,
-        _ if of("/api/inventory") => Service::Inventory,
-        _ if of("/api/orders") => Service::Orders,
-        _ if of("/api/payments") => Service::Payments,
-        _ if of("/api/notifications") => Service::Notifications,
-        _ if of("/api/events") => Service::Events,
-        _ => Service::Users,
-    }
-}
-
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The keys that users have published.
-#[derive(Debug)]
-struct Published(Arc<OnceLock<Jwks>>);
-
-#[async_trait]
-impl KeySource for Published {
-    async fn fetch(&self) -> Result<Jwks, FetchError> {
-        let keys = self.0.get().cloned();
-        keys.ok_or_else(|| FetchError::new("users have not started yet"))
-    }
-}
-
-/// Users, asked for addresses. The world has the service that asks, and not the other way round.
-struct Addresses(Weak<Inner>);
-
-impl std::fmt::Debug for Addresses {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Addresses").finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl Recipients for Addresses {
-    async fn recipient(&self, user: UserId) -> Result<Option<Recipient>, Unavailable> {
-        let world = self.0.upgrade().map(World);
-        let running = world.and_then(|world| world.running(Service::Users));
-        let Some(Running {
-            life,
-            users: Some(users),
-            ..
-        }) = running
-        else {
-            return Err(Unavailable("users are not there".to_owned()));
-        };
-        let context = Context::system("notifications");
-        let found = tokio::select! {
-            biased;
-            () = life.until_ended() => return Err(Unavailable("users have gone".to_owned())),
-            found = users.user(user, Caller::Service(Service::Notifications), &context) => found,
-        };
-        match found {
-            Ok(user) => Ok(Some(Recipient {
-                email: user.email,
-                name: user.name,
-            })),
-            Err(users::Error::Unknown) => Ok(None),
-            Err(error) => Err(Unavailable(error.to_string())),
-        }
-    }
 }
