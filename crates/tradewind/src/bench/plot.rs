@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use crate::bench::run::{Figures, Mode, Row};
+use crate::bench::figures::{Figures, Mode, Row};
 
 /// What is shown, from the top of the legend down.
 const SHOWN: [(Mode, RGBColor); 6] = [

@@ -4,7 +4,8 @@ use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use crate::bench::run::{Figures, Mode, Row, SETTLED_MAX, USUAL};
+use crate::bench::figures::{Figures, Mode, Row};
+use crate::bench::run::{SETTLED_MAX, USUAL};
 use crate::output;
 
 /// Orders a second that must be placed and confirmed at the least.

@@ -10,9 +10,10 @@ use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum as _;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::bench::figures::Mode;
 use crate::bench::plot;
 use crate::bench::report::{self, Report};
-use crate::bench::run::{self, Mode, Plan};
+use crate::bench::run::{self, Plan};
 use crate::output;
 
 /// How often the spinner turns.
