@@ -47,7 +47,7 @@ const DEPENDENCIES: Step = Step::cargo("dependencies", &["deny", "check", "bans"
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask")]
 enum Command {
-    /// Check formatting, lints and documentation, and run all tests. Needs nothing but Rust
+    /// Check formatting, lints and documentation, and run all tests. Needs nothing but Rust and a C compiler
     Test,
     /// The same, with typos, cargo-machete and cargo-deny where they are installed
     Ci,
