@@ -90,7 +90,6 @@ pub fn run(seed: u64, weather: &Weather, keep_trace: bool) -> Outcome {
 }
 
 async fn play(world: &World, reached: &Mutex<Reached>) {
-    let reached = || reached.lock().unwrap_or_else(PoisonError::into_inner);
     world.begin();
     world.all_run().await;
     let people = People::arrive(world).await;
@@ -107,7 +106,7 @@ async fn play(world: &World, reached: &Mutex<Reached>) {
     world.end();
     let ledgers = Ledgers::read(world).await;
     {
-        let mut reached = reached();
+        let mut reached = reached.lock().unwrap_or_else(PoisonError::into_inner);
         reached.orders = ledgers.statuses();
         reached.answers = people.told().answers.clone();
         reached.letters = world.poison().counted();

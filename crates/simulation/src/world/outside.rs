@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
+use contracts::Service;
 use jiff::SignedDuration;
 use kernel::clock::Clock as _;
 use kernel::event::Position;
 use kernel::relay;
-
-use contracts::Service;
 
 use crate::fault::Fault;
 use crate::world::{SERVICES, World};
