@@ -7,10 +7,12 @@ use clap::Parser;
 mod fuzz;
 mod mutants;
 mod report;
+mod services;
 mod step;
 mod tally;
 
 use report::Report;
+use servers::Kind;
 use step::Step;
 
 const FORMAT: Step = Step::cargo("format", &["fmt", "--all", "--check"]);
@@ -67,6 +69,11 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
+    /// Install what is missing and start private databases for tests, until Ctrl-C; prints how to reach them
+    Services {
+        /// Only these; all of them unless told otherwise
+        kinds: Vec<Kind>,
+    },
     /// Run the real binary under load, kill and starve it round after round, and check its books (`crash --help` says more)
     #[command(disable_help_flag = true)]
     Crash {
@@ -90,6 +97,7 @@ fn main() -> ExitCode {
         Command::Crash { arguments } => return CRASH.replace(&arguments),
         Command::Sim { arguments } => return SIMULATION.replace(&arguments),
         Command::Mutants { names, json } => return exit(mutants::run(&names, json)),
+        Command::Services { kinds } => return exit(services::run(&kinds)),
         Command::Fuzz { target, seconds } => return exit(fuzz::run(target, seconds)),
     };
     let mut report = Report::default();

@@ -15,6 +15,8 @@ enum Layer {
     Adapter,
     /// Only tests know it.
     Testkit,
+    /// Real databases and brokers, for tests; on its own.
+    Servers,
     Binary,
     /// The whole shop in one thread, for tests.
     Simulation,
@@ -34,6 +36,7 @@ fn layer(name: &str) -> Option<Layer> {
         "users" | "catalog" | "inventory" | "orders" | "payments" | "notifications" | "events" => Layer::Service,
         "gateway" => Layer::Gateway,
         "testkit" => Layer::Testkit,
+        "servers" => Layer::Servers,
         "tradewind" => Layer::Binary,
         "simulation" => Layer::Simulation,
         "fuzzing" => Layer::Fuzzing,
@@ -54,12 +57,16 @@ struct Edge {
 }
 
 fn is_allowed(edge: &Edge) -> bool {
-    use Layer::{Adapter, Binary, Contracts, Crash, Fuzzing, Gateway, Kernel, Service, Simulation, Testkit, Tools};
+    use Layer::{
+        Adapter, Binary, Contracts, Crash, Fuzzing, Gateway, Kernel, Servers, Service, Simulation, Testkit, Tools,
+    };
     let (Some(from), Some(to)) = (layer(&edge.from), layer(&edge.to)) else {
         return false;
     };
     match from {
-        Contracts | Tools => false,
+        Contracts | Servers => false,
+        Tools => to == Servers,
+        _ if to == Servers => edge.is_dev || from == Crash,
         _ if to == Testkit => edge.is_dev || matches!(from, Simulation | Crash),
         Kernel => to == Contracts,
         Service | Gateway | Adapter | Testkit => matches!(to, Contracts | Kernel),
@@ -159,6 +166,7 @@ fn a_dependency_that_points_the_wrong_way_is_refused() {
         ("crash", "store-sql"),
         ("tradewind", "crash"),
         ("tradewind", "something-new"),
+        ("servers", "kernel"),
     ] {
         for is_dev in [false, true] {
             let edge = Edge {
@@ -169,15 +177,23 @@ fn a_dependency_that_points_the_wrong_way_is_refused() {
             assert!(!is_allowed(&edge), "{edge:?}");
         }
     }
-    for from in ["kernel", "orders", "gateway", "store-sql", "tradewind"] {
+    for (from, to) in [
+        ("kernel", "testkit"),
+        ("orders", "testkit"),
+        ("gateway", "testkit"),
+        ("store-sql", "testkit"),
+        ("store-sql", "servers"),
+        ("tradewind", "testkit"),
+        ("tradewind", "servers"),
+    ] {
         let edge = |is_dev| Edge {
             from: from.into(),
-            to: "testkit".into(),
+            to: to.into(),
             is_dev,
         };
         assert!(
             is_allowed(&edge(true)) && !is_allowed(&edge(false)),
-            "{from} → testkit is for tests only"
+            "{from} → {to} is for tests only"
         );
     }
 }

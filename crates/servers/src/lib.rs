@@ -1,0 +1,160 @@
+//! Real servers for tests: private instances on loopback, each on a free port and with data of its own, which are stopped
+//! when they are dropped. What is missing on the machine is installed.
+//!
+//! Durability is left on: what these tests are about is that a commit survives.
+
+mod install;
+mod mariadb;
+mod mongodb;
+mod postgres;
+mod process;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+pub use crate::install::install;
+use crate::process::Process;
+
+/// How long a server may take to answer.
+const READY_MAX: Duration = Duration::from_secs(60);
+
+/// A program that can be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// PostgreSQL.
+    Postgres,
+    /// MariaDB.
+    Mariadb,
+    /// MongoDB, a replica set of one.
+    Mongodb,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::Postgres, Self::Mariadb, Self::Mongodb];
+
+    /// As it is called on a command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Mariadb => "mariadb",
+            Self::Mongodb => "mongodb",
+        }
+    }
+
+    /// The one that tests share. Panics if there is none: a test that cannot get its server fails.
+    #[must_use]
+    pub fn shared(self) -> String {
+        let variable = self.variable();
+        std::env::var(variable).unwrap_or_else(|_| {
+            panic!("{variable} is not set: run `cargo xtask test --servers`, or `cargo xtask services`")
+        })
+    }
+
+    /// The environment variable that names one to tests.
+    #[must_use]
+    pub fn variable(self) -> &'static str {
+        match self {
+            Self::Postgres => "TRADEWIND_TEST_POSTGRES",
+            Self::Mariadb => "TRADEWIND_TEST_MARIADB",
+            Self::Mongodb => "TRADEWIND_TEST_MONGODB",
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let found = Self::ALL.iter().find(|kind| kind.as_str() == name);
+        found.copied().with_context(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|kind| kind.as_str()).collect();
+            format!("there is no server {name}, but {}", names.join(", "))
+        })
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A server that runs until it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    kind: Kind,
+    directory: PathBuf,
+    port: u16,
+    process: Process,
+}
+
+impl Server {
+    /// Starts one on the data in this directory, or on new data if it is empty, and waits until it answers.
+    pub fn start(kind: Kind, directory: &Path) -> Result<Self> {
+        Self::start_on(kind, directory, free_port()?)
+    }
+
+    fn start_on(kind: Kind, directory: &Path, port: u16) -> Result<Self> {
+        std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let start = match kind {
+            Kind::Postgres => postgres::start,
+            Kind::Mariadb => mariadb::start,
+            Kind::Mongodb => mongodb::start,
+        };
+        let process = start(directory, port).with_context(|| format!("{kind} does not start"))?;
+        Ok(Self {
+            kind,
+            directory: directory.to_owned(),
+            port,
+            process,
+        })
+    }
+
+    /// Which program it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// How to connect to it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let port = self.port;
+        match self.kind {
+            Kind::Postgres => format!("postgres://postgres@127.0.0.1:{port}/postgres"),
+            Kind::Mariadb => format!("mysql://root@127.0.0.1:{port}/test"),
+            Kind::Mongodb => format!("mongodb://127.0.0.1:{port}/test?replicaSet={}", mongodb::REPLICA_SET),
+        }
+    }
+
+    /// Kills it with SIGKILL: whatever it had not written is lost.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// Starts it again on the same data and the same port, after [`Server::kill`].
+    pub fn start_again(&mut self) -> Result<()> {
+        *self = Self::start_on(self.kind, &self.directory, self.port)?;
+        Ok(())
+    }
+}
+
+/// A name that no other test has, for a schema or a database of its own.
+#[must_use]
+pub fn unique_name() -> String {
+    static COUNTED: AtomicU32 = AtomicU32::new(0);
+    let number = COUNTED.fetch_add(1, Ordering::Relaxed);
+    format!("test_{}_{number}", std::process::id())
+}
+
+fn free_port() -> Result<u16> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("no port is free")?;
+    Ok(listener.local_addr()?.port())
+}

@@ -1,0 +1,56 @@
+//! MariaDB.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
+
+use crate::install::{as_user, own};
+use crate::process::Process;
+
+const USER: &str = "mysql";
+
+pub(crate) fn start(directory: &Path, port: u16) -> Result<Process> {
+    let data = directory.join("data");
+    own(directory, USER)?;
+    if !data.join("mysql").exists() {
+        let made = as_user(USER, "mariadb-install-db".as_ref())
+            .args(["--no-defaults", "--auth-root-authentication-method=normal"])
+            .arg(format!("--datadir={}", data.display()))
+            .output()
+            .context("mariadb-install-db cannot be run")?;
+        ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+    let mut command = as_user(USER, "mariadbd".as_ref());
+    command
+        .args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve"])
+        .args(["--innodb-buffer-pool-size=128M", "--max-connections=300"])
+        .arg(format!("--port={port}"))
+        .arg(format!("--datadir={}", data.display()))
+        .arg(format!("--tmpdir={}", directory.display()))
+        .arg(format!("--socket={}", directory.join("socket").display()))
+        .arg(format!("--pid-file={}", directory.join("pid").display()));
+    let process = Process::start(&mut command, Signal::TERM, &directory.join("log"))?;
+    let port = port.to_string();
+    process.until(|| {
+        let mut asked = Command::new("mariadb-admin");
+        asked
+            .args([
+                "--no-defaults",
+                "--host=127.0.0.1",
+                "--user=root",
+                "--port",
+                &port,
+                "ping",
+            ])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        asked.status().is_ok_and(|status| status.success())
+    })
+}
+
+/// Whether it can be run.
+pub(crate) fn is_installed() -> bool {
+    Command::new("mariadbd").arg("--version").output().is_ok()
+}

@@ -1,0 +1,96 @@
+//! A child process that is stopped when it is dropped.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "waits for real processes, which no injected clock drives"
+)]
+
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::READY_MAX;
+
+/// How long a server may take to stop before it is killed.
+const STOP_MAX: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(50);
+/// How much of a log is shown of a server that does not start.
+const LOG_BYTES_SHOWN: usize = 2000;
+
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    /// What asks it to stop.
+    stop: Signal,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a command whose output goes to `log`.
+    pub(crate) fn start(command: &mut Command, stop: Signal, log: &Path) -> Result<Self> {
+        let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("cannot run {}", command.get_program().display()))?;
+        Ok(Self {
+            child,
+            stop,
+            log: log.to_owned(),
+        })
+    }
+
+    /// Waits until it is.
+    pub(crate) fn until(mut self, mut is_ready: impl FnMut() -> bool) -> Result<Self> {
+        let began = Instant::now();
+        while !is_ready() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it has ended ({status}):\n{}", self.last_words());
+            }
+            if began.elapsed() > READY_MAX {
+                bail!("it does not answer after {READY_MAX:?}:\n{}", self.last_words());
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(self)
+    }
+
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        let status = self.child.wait()?;
+        match status.signal() {
+            Some(_) => Ok(()),
+            None => bail!("it had ended before ({status}):\n{}", self.last_words()),
+        }
+    }
+
+    fn last_words(&self) -> String {
+        let log = fs::read(&self.log).unwrap_or_default();
+        let from = log.len().saturating_sub(LOG_BYTES_SHOWN);
+        String::from_utf8_lossy(&log[from..]).into_owned()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let began = Instant::now();
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        while matches!(self.child.try_wait(), Ok(None)) {
+            match pid {
+                Some(pid) if began.elapsed() < STOP_MAX => {
+                    let _ = kill_process(pid, self.stop);
+                }
+                _ => {
+                    let _ = self.child.kill();
+                }
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+}
