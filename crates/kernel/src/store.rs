@@ -1,6 +1,7 @@
 //! The port to a database: a journal of events plus documents, committed together.
 
 mod check;
+pub mod serial;
 
 use std::fmt;
 use std::ops::Bound;

@@ -3,8 +3,16 @@
 //! `schema` says what the tables are and `statements` what is done with them, both as SQL text made once from the
 //! declared collections; an adapter (`sqlite`) adds connections, transactions and the reading of rows.
 
+mod dialect;
+mod open;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod rows;
 mod schema;
 mod sqlite;
 mod statements;
 
-pub use crate::sqlite::{OpenError, SqliteOptions, SqliteStore};
+pub use crate::open::OpenError;
+#[cfg(feature = "postgres")]
+pub use crate::postgres::{PostgresOptions, PostgresStore};
+pub use crate::sqlite::{SqliteOptions, SqliteStore};

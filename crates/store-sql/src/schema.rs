@@ -2,57 +2,76 @@
 
 use kernel::document::{Collection, Column, ColumnType, Index};
 
+use crate::dialect::Dialect;
+
 /// The tables that every service has. `head` has one row; whoever writes takes it first.
 ///
 /// Times are microseconds since 1970. `head.lanes` is a JSON list with the last position of each lane, and
 /// `head.rebuilding` a JSON list of the collections that were emptied and are not yet filled again, or null.
-pub(crate) const JOURNAL: &str = "
-    CREATE TABLE journal (
-        position INTEGER PRIMARY KEY,
-        prev INTEGER NOT NULL,
-        stream TEXT NOT NULL,
-        version INTEGER NOT NULL,
-        lane INTEGER NOT NULL,
-        id TEXT NOT NULL,
-        type TEXT NOT NULL,
-        time INTEGER NOT NULL,
-        data TEXT NOT NULL,
-        meta TEXT NOT NULL,
-        UNIQUE (stream, version)
-    ) STRICT;
-    CREATE TABLE head (
-        one INTEGER PRIMARY KEY CHECK (one = 1),
-        epoch TEXT NOT NULL,
-        position INTEGER NOT NULL,
-        time INTEGER NOT NULL,
-        lanes TEXT NOT NULL,
-        rebuilding TEXT
-    ) STRICT;
-    CREATE TABLE batches (
-        writer TEXT PRIMARY KEY NOT NULL,
-        id TEXT NOT NULL,
-        last INTEGER NOT NULL
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE migrations (
-        version INTEGER PRIMARY KEY,
-        name TEXT NOT NULL,
-        applied_at TEXT NOT NULL
-    ) STRICT;
-";
+pub(crate) fn journal(dialect: &Dialect) -> Vec<String> {
+    let (number, key, text) = (dialect.number, dialect.key, dialect.text);
+    let end = dialect.table_options;
+    vec![
+        format!(
+            "CREATE TABLE journal (
+                position {number} PRIMARY KEY,
+                prev {number} NOT NULL,
+                stream {key} NOT NULL,
+                version {number} NOT NULL,
+                lane {number} NOT NULL,
+                id {key} NOT NULL,
+                type {key} NOT NULL,
+                time {number} NOT NULL,
+                data {text} NOT NULL,
+                meta {text} NOT NULL,
+                UNIQUE (stream, version)
+            ){end}"
+        ),
+        format!(
+            "CREATE TABLE head (
+                one {number} PRIMARY KEY CHECK (one = 1),
+                epoch {key} NOT NULL,
+                position {number} NOT NULL,
+                time {number} NOT NULL,
+                lanes {text} NOT NULL,
+                rebuilding {text}
+            ){end}"
+        ),
+        format!(
+            "CREATE TABLE batches (
+                writer {key} PRIMARY KEY NOT NULL,
+                id {key} NOT NULL,
+                last {number} NOT NULL
+            ){}",
+            dialect.small_table_options
+        ),
+        format!(
+            "CREATE TABLE migrations (
+                version {number} PRIMARY KEY,
+                name {key} NOT NULL,
+                applied_at {key} NOT NULL
+            ){end}"
+        ),
+    ]
+}
 
 /// The forms that the tables above have had, in order. A store that went further belongs to a newer binary.
 pub(crate) const MIGRATIONS: [&str; 1] = ["journal, head, batches and collections"];
 
 /// A collection's table. `doc` comes last, so that filtering by a column never reads past a long document.
-pub(crate) fn create_table(collection: &Collection) -> String {
+pub(crate) fn create_table(dialect: &Dialect, collection: &Collection) -> String {
     let columns: String = collection
         .columns
         .iter()
-        .map(|column| format!("{}, ", definition(column)))
+        .map(|column| format!("{}, ", definition(dialect, collection, column)))
         .collect();
     format!(
-        "CREATE TABLE {} (id TEXT PRIMARY KEY NOT NULL, version INTEGER NOT NULL, {columns}doc TEXT NOT NULL) STRICT",
-        quoted(collection.name)
+        "CREATE TABLE {} (id {} PRIMARY KEY NOT NULL, version {} NOT NULL, {columns}doc {} NOT NULL){}",
+        quoted(collection.name),
+        dialect.key,
+        dialect.number,
+        dialect.text,
+        dialect.table_options,
     )
 }
 
@@ -60,28 +79,35 @@ pub(crate) fn drop_table(collection: &Collection) -> String {
     format!("DROP TABLE IF EXISTS {}", quoted(collection.name))
 }
 
-pub(crate) fn add_column(collection: &Collection, column: &Column) -> String {
+pub(crate) fn add_column(dialect: &Dialect, collection: &Collection, column: &Column) -> String {
     format!(
         "ALTER TABLE {} ADD COLUMN {}",
         quoted(collection.name),
-        definition(column)
+        definition(dialect, collection, column)
     )
 }
 
-/// A declared index: its columns, then the id. Documents whose first column is null are left out, so an index over
-/// what is pending costs nothing for what is done.
-pub(crate) fn create_index(collection: &Collection, index: &Index) -> String {
+/// A declared index: its columns, then the id. Documents whose first column is null are left out where the database can
+/// do so, and then an index over what is pending costs nothing for what is done.
+pub(crate) fn create_index(dialect: &Dialect, collection: &Collection, index: &Index) -> String {
     let columns: String = index.columns.iter().map(|name| format!("{}, ", quoted(name))).collect();
+    let condition = match dialect.has_partial_indexes {
+        true => format!(" WHERE {} IS NOT NULL", quoted(index.columns[0])),
+        false => String::new(),
+    };
     format!(
-        "CREATE INDEX {} ON {} ({columns}id) WHERE {} IS NOT NULL",
+        "CREATE INDEX {} ON {} ({columns}id){condition}",
         index_name(collection, index),
         quoted(collection.name),
-        quoted(index.columns[0])
     )
 }
 
-pub(crate) fn drop_index(collection: &Collection, index: &Index) -> String {
-    format!("DROP INDEX {}", index_name(collection, index))
+pub(crate) fn drop_index(dialect: &Dialect, collection: &Collection, index: &Index) -> String {
+    let name = index_name(collection, index);
+    match dialect.indexes_belong_to_tables {
+        true => format!("DROP INDEX {name} ON {}", quoted(collection.name)),
+        false => format!("DROP INDEX {name}"),
+    }
 }
 
 /// An index's name, unique in the whole database.
@@ -89,18 +115,23 @@ pub(crate) fn index_name(collection: &Collection, index: &Index) -> String {
     format!("\"{}__{}\"", collection.name, index.name)
 }
 
-pub(crate) fn type_name(column_type: ColumnType) -> &'static str {
-    match column_type {
-        ColumnType::Text => "TEXT",
-        ColumnType::Integer => "INTEGER",
-    }
-}
-
 /// Names are plain (the kernel checks them), but may be reserved words.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{name}\"")
 }
 
-fn definition(column: &Column) -> String {
-    format!("{} {}", quoted(column.name), type_name(column.column_type))
+pub(crate) fn column_type(dialect: &Dialect, collection: &Collection, column: &Column) -> &'static str {
+    let is_indexed = collection
+        .indexes
+        .iter()
+        .any(|index| index.columns.contains(&column.name));
+    match column.column_type {
+        ColumnType::Integer => dialect.number,
+        ColumnType::Text if is_indexed => dialect.key,
+        ColumnType::Text => dialect.text,
+    }
+}
+
+fn definition(dialect: &Dialect, collection: &Collection, column: &Column) -> String {
+    format!("{} {}", quoted(column.name), column_type(dialect, collection, column))
 }

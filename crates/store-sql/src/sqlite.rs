@@ -15,17 +15,37 @@ use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use kernel::document::Key;
+use kernel::document::{ColumnType, Key};
 use kernel::event::{Position, Recorded, StreamId};
 use kernel::store::{Batch, CommitError, Committed, Found, Query, Schema, Store, StoreError, Stored, Tail};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use crate::dialect::Dialect;
+use crate::open::OpenError;
 use crate::sqlite::checkpoint::Passes;
 use crate::sqlite::latest::Latest;
-pub use crate::sqlite::open::OpenError;
 use crate::sqlite::readers::Readers;
 use crate::sqlite::writer::Job;
+
+/// SQLite's own words.
+pub(crate) const SQLITE: Dialect = Dialect {
+    number: "INTEGER",
+    key: "TEXT",
+    text: "TEXT",
+    holds: |name, column_type| match column_type {
+        ColumnType::Integer => name == "INTEGER",
+        ColumnType::Text => name == "TEXT",
+    },
+    table_options: " STRICT",
+    small_table_options: " STRICT, WITHOUT ROWID",
+    has_partial_indexes: true,
+    indexes_belong_to_tables: false,
+    walk_index: |name| format!(" INDEXED BY {name}"),
+    no_index: "+",
+    parameter: |place| format!("?{place}"),
+    contains: |column, part| format!("instr({column}, {part}) > 0"),
+};
 
 /// Commits that may wait for the writer's thread; further callers wait for a place.
 const COMMITS_QUEUED_MAX: usize = 64;

@@ -1,12 +1,10 @@
 //! Reading the journal.
 
-use contracts::EventId;
-use jiff::Timestamp;
-use kernel::event::{Epoch, Lane, Meta, Position, Recorded, StreamId};
-use kernel::store::{Head, StoreError, TAIL_BYTES_MAX, Tail};
+use kernel::event::{Position, Recorded, StreamId};
+use kernel::store::{StoreError, TAIL_BYTES_MAX, Tail};
 use rusqlite::{Connection, Row, Rows, params};
-use serde_json::value::RawValue;
 
+use crate::rows::{self, Cells};
 use crate::sqlite::failure::unavailable;
 use crate::statements;
 
@@ -39,20 +37,9 @@ pub(super) fn tail(connection: &mut Connection, after: Position, limit: usize) -
         .prepare_cached(statements::HEAD)
         .map_err(|error| unavailable(&error))?;
     let head = select
-        .query_row([], |row| Ok(head(row)))
+        .query_row([], |row| Ok(rows::head(row)))
         .map_err(|error| unavailable(&error))??;
     Ok(Tail { head, events: found })
-}
-
-/// The row of `head`.
-pub(super) fn head(row: &Row<'_>) -> Result<Head, StoreError> {
-    let text = |column| row.get_ref(column).map_err(damaged)?.as_str().map_err(damaged);
-    Ok(Head {
-        epoch: Epoch(text(0)?.parse().map_err(damaged)?),
-        position: Position(row.get(1).map_err(damaged)?),
-        time: time(row, 2)?,
-        lanes: serde_json::from_str(text(3)?).map_err(damaged)?,
-    })
 }
 
 /// A limit that SQLite takes: beyond what it can count there is none.
@@ -66,37 +53,22 @@ fn events(mut rows: Rows<'_>, bytes_max: usize) -> Result<Vec<Recorded>, StoreEr
     while bytes < bytes_max
         && let Some(row) = rows.next().map_err(|error| unavailable(&error))?
     {
-        let event = event(row)?;
+        let event = rows::event(row)?;
         bytes += event.data.get().len();
         events.push(event);
     }
     Ok(events)
 }
 
-fn event(row: &Row<'_>) -> Result<Recorded, StoreError> {
-    let text = |column| row.get_ref(column).map_err(damaged)?.as_str().map_err(damaged);
-    let id: EventId = text(5)?.parse().map_err(damaged)?;
-    let lane: u16 = row.get(4).map_err(damaged)?;
-    let meta: Meta = serde_json::from_str(text(9)?).map_err(damaged)?;
-    Ok(Recorded {
-        position: Position(row.get(0).map_err(damaged)?),
-        prev: Position(row.get(1).map_err(damaged)?),
-        id,
-        stream: StreamId::new(text(2)?),
-        version: row.get(3).map_err(damaged)?,
-        lane: Lane(lane),
-        event_type: text(6)?.to_owned().into(),
-        time: time(row, 7)?,
-        data: RawValue::from_string(text(8)?.to_owned()).map_err(damaged)?,
-        meta,
-    })
-}
+impl Cells for Row<'_> {
+    fn number(&self, place: usize) -> Result<i64, StoreError> {
+        self.get(place).map_err(rows::damaged)
+    }
 
-fn time(row: &Row<'_>, column: usize) -> Result<Timestamp, StoreError> {
-    Timestamp::from_microsecond(row.get(column).map_err(damaged)?).map_err(damaged)
-}
-
-/// Something that no commit of ours wrote.
-fn damaged(error: impl std::fmt::Display) -> StoreError {
-    StoreError::new(format_args!("the journal is damaged: {error}"))
+    fn text(&self, place: usize) -> Result<&str, StoreError> {
+        self.get_ref(place)
+            .map_err(rows::damaged)?
+            .as_str()
+            .map_err(rows::damaged)
+    }
 }

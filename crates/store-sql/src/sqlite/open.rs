@@ -4,14 +4,15 @@ mod collections;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
+use crate::open::{self, OpenError};
 use crate::schema;
-use crate::sqlite::SqliteOptions;
+use crate::sqlite::{SQLITE, SqliteOptions};
 
 /// "TWND": marks a file as ours, where SQLite's own tools and `file` look for it.
 const APPLICATION_ID: i32 = 0x5457_4E44;
@@ -24,63 +25,6 @@ const WRITER_CACHE_KIB: i64 = 4 * 1024;
 
 /// Shapes of queries whose statements a reading connection keeps.
 const READER_STATEMENTS_MAX: usize = 256;
-
-/// Why a store was not opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The declared schema cannot be kept: a mistake in the program.
-    #[error("the schema is wrong: {0}")]
-    Schema(String),
-    /// Something else is in that file.
-    #[error("{path} is not a Tradewind store: {reason}")]
-    NotOurs {
-        /// The file.
-        path: PathBuf,
-        /// What it looks like.
-        reason: &'static str,
-    },
-    /// SQLite would open it all the same, and refuse each write.
-    #[error("{0} is read-only: let this user write it, and its directory")]
-    ReadOnly(PathBuf),
-    /// A newer binary has migrated it.
-    #[error("the store is of form {found}, and this version of tradewind knows forms up to {known}: use a newer one")]
-    Newer {
-        /// The form of the store.
-        found: i64,
-        /// The last form that this binary knows.
-        known: usize,
-    },
-    /// The number of lanes is fixed when a store is made.
-    #[error("the store was made with {stored} lanes, and {declared} are configured: set the number back to {stored}")]
-    Lanes {
-        /// Of the store.
-        stored: usize,
-        /// Of the configuration.
-        declared: u16,
-    },
-    /// Documents are there that lack what the schema declares about them.
-    #[error("collection {collection}: {reason}; {remedy}")]
-    Columns {
-        /// Which.
-        collection: &'static str,
-        /// What is different.
-        reason: String,
-        /// What to do about it.
-        remedy: String,
-    },
-    /// An earlier rebuild was cut short.
-    #[error("a rebuild was not finished, and {0} is incomplete: run it again")]
-    Unfinished(String),
-    /// The database said no.
-    #[error("the database cannot be opened: {0}")]
-    Database(#[from] rusqlite::Error),
-    /// The row of `head` is not readable.
-    #[error(transparent)]
-    Head(#[from] kernel::store::StoreError),
-    /// Of the two that every store has.
-    #[error("a thread cannot be started: {0}")]
-    Thread(#[source] std::io::Error),
-}
 
 /// Makes the file for its owner alone, if it is not there; the log and its index take after it.
 fn make_private(path: &Path) {
@@ -115,7 +59,9 @@ pub(super) fn writer(options: &SqliteOptions) -> Result<Connection, OpenError> {
 
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if new {
-        transaction.execute_batch(schema::JOURNAL)?;
+        for table in schema::journal(&SQLITE) {
+            transaction.execute_batch(&table)?;
+        }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         let lanes = serde_json::json!(vec![0; usize::from(options.schema.lanes)]).to_string();
         let epoch = options.new_epoch.to_string();
@@ -126,8 +72,10 @@ pub(super) fn writer(options: &SqliteOptions) -> Result<Connection, OpenError> {
             transaction.execute(migration, params![version, name, options.now.to_string()])?;
         }
     }
-    check_form(&transaction)?;
-    check_lanes(&transaction, options.schema.lanes)?;
+    let form: i64 = transaction.query_row("SELECT coalesce(max(version), 0) FROM migrations", [], |row| row.get(0))?;
+    open::check_form(form)?;
+    let lanes: usize = transaction.query_row("SELECT json_array_length(lanes) FROM head", [], |row| row.get(0))?;
+    open::check_lanes(lanes, options.schema.lanes)?;
     collections::declare(&transaction, options)?;
     transaction.commit()?;
     Ok(connection)
@@ -179,24 +127,6 @@ fn is_new(connection: &Connection, path: &Path) -> Result<bool, OpenError> {
         return Err(not_ours("it is another program's database"));
     }
     Ok(true)
-}
-
-fn check_form(connection: &Connection) -> Result<(), OpenError> {
-    let found: i64 = connection.query_row("SELECT coalesce(max(version), 0) FROM migrations", [], |row| row.get(0))?;
-    let known = schema::MIGRATIONS.len();
-    match usize::try_from(found) {
-        Ok(found) if found <= known => Ok(()),
-        _ => Err(OpenError::Newer { found, known }),
-    }
-}
-
-fn check_lanes(connection: &Connection, declared: u16) -> Result<(), OpenError> {
-    let stored: usize = connection.query_row("SELECT json_array_length(lanes) FROM head", [], |row| row.get(0))?;
-    if stored == usize::from(declared) {
-        Ok(())
-    } else {
-        Err(OpenError::Lanes { stored, declared })
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 use tokio::sync::Semaphore;
 
+use crate::sqlite::SQLITE;
 use crate::sqlite::failure::unavailable;
 use crate::sqlite::journal::row_limit;
 use crate::statements::{self, Page, Parameter, Section};
@@ -115,7 +116,7 @@ fn read_section(
     if missing == 0 || (bytes >= query.bytes_max && !found.is_empty()) {
         return Ok(());
     }
-    let page = Page::new(query, section);
+    let page = Page::new(&SQLITE, query, section);
     let mut select = connection.prepare_cached(&page.text)?;
     let mut place = 0;
     for parameter in &page.parameters {

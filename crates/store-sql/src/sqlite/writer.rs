@@ -9,9 +9,9 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use crate::rows;
 use crate::sqlite::checkpoint::{self, Checkpoints, Passes};
 use crate::sqlite::failure::{of_commit, of_statement, unavailable};
-use crate::sqlite::journal;
 use crate::sqlite::latest::Latest;
 use crate::sqlite::prepared::Prepared;
 
@@ -131,7 +131,7 @@ impl<'c> Writer<'c> {
         if let Some(last) = self.latest(batch, batch_id).map_err(|error| of_statement(&error))? {
             return Ok(Outcome::Already(Committed { last: Position(last) }));
         }
-        let head = self.prepared.head.query_row([], |row| Ok(journal::head(row)));
+        let head = self.prepared.head.query_row([], |row| Ok(rows::head(row)));
         let mut head = head.map_err(|error| unavailable(&error))??;
         if batch.time < head.time {
             return Err(CommitError::Conflict(vec![Conflict::Time(head.time)]));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use kernel::document::Value;
 use kernel::store::Query;
 
+use crate::dialect::Dialect;
 use crate::schema::{index_name, quoted};
 
 /// A stretch of the index that a page is read from. Null sorts first and compares with nothing, so a page over a
@@ -47,14 +48,16 @@ pub(crate) enum Parameter<'a> {
 /// value that the page is ordered by.
 #[derive(Debug)]
 pub(crate) struct Page<'a> {
+    dialect: &'a Dialect,
     pub(crate) text: String,
     pub(crate) parameters: Vec<Parameter<'a>>,
 }
 
 impl<'a> Page<'a> {
-    pub(crate) fn new(query: &'a Query, section: Section) -> Self {
+    pub(crate) fn new(dialect: &'a Dialect, query: &'a Query, section: Section) -> Self {
         let sort = query.sort_column().map(quoted);
         let mut page = Self {
+            dialect,
             text: String::with_capacity(256),
             parameters: Vec::new(),
         };
@@ -82,9 +85,9 @@ impl<'a> Page<'a> {
         let Some(index) = query.declared_index() else {
             return self.push(format_args!(" WHERE TRUE"));
         };
-        // The declaration decides which index serves, not the planner's guess about the data; and the planner takes
-        // a partial index only if it sees the index's own condition.
-        self.push(format_args!(" INDEXED BY {}", index_name(query.collection, index)));
+        let walk = (self.dialect.walk_index)(&index_name(query.collection, index));
+        self.push(format_args!("{walk}"));
+        // A planner takes a partial index only if it sees the index's own condition.
         self.push(format_args!(" WHERE {} IS NOT NULL", quoted(index.columns[0])));
         for (name, value) in index.columns.iter().zip(&query.equals) {
             self.equal(&quoted(name), value);
@@ -95,8 +98,8 @@ impl<'a> Page<'a> {
         if *value == Value::Null {
             self.push(format_args!(" AND {name} IS NULL"));
         } else {
-            self.push(format_args!(" AND {name} = ?"));
-            self.parameters.push(Parameter::Value(value));
+            let place = self.place(Parameter::Value(value));
+            self.push(format_args!(" AND {name} = {place}"));
         }
     }
 
@@ -108,19 +111,24 @@ impl<'a> Page<'a> {
                 Bound::Included(value) => (included, value),
                 Bound::Excluded(value) => (excluded, value),
             };
-            self.push(format_args!(" AND {name} {operator} ?"));
-            self.parameters.push(Parameter::Value(value));
+            // A parameter would need the column's type to be null.
+            let place = match value {
+                Value::Null => "NULL".to_owned(),
+                value => self.place(Parameter::Value(value)),
+            };
+            self.push(format_args!(" AND {name} {operator} {place}"));
         }
     }
 
-    /// The unary plus keeps the planner from walking another index than the one whose order the page has.
+    /// Not by another index than the one whose order the page has.
     fn filters(&mut self, query: &'a Query) {
         for (name, value) in &query.filters {
-            self.equal(&format!("+{}", quoted(name)), value);
+            self.equal(&format!("{}{}", self.dialect.no_index, quoted(name)), value);
         }
         if let Some((name, part)) = &query.contains {
-            self.push(format_args!(" AND instr({}, ?) > 0", quoted(name)));
-            self.parameters.push(Parameter::Text(part));
+            let place = self.place(Parameter::Text(part));
+            let contains = (self.dialect.contains)(&quoted(name), &place);
+            self.push(format_args!(" AND {contains}"));
         }
     }
 
@@ -129,22 +137,29 @@ impl<'a> Page<'a> {
         let (beyond, direction) = if query.descending { ("<", " DESC") } else { (">", "") };
         match (&query.after, sort) {
             (Some((Some(value), id)), Some(sort)) if *value != Value::Null => {
-                self.push(format_args!(" AND ({sort}, id) {beyond} (?, ?)"));
-                self.parameters.extend([Parameter::Value(value), Parameter::Text(id)]);
+                let (value, id) = (self.place(Parameter::Value(value)), self.place(Parameter::Text(id)));
+                self.push(format_args!(" AND ({sort}, id) {beyond} ({value}, {id})"));
             }
             (Some((None | Some(Value::Null), id)), None) => self.beyond_id(beyond, id),
             // Without a cursor, or in the section that comes after the one where the cursor is.
             _ => {}
         }
+        let limit = (self.dialect.parameter)(self.parameters.len() + 1);
         match sort {
-            Some(sort) => self.push(format_args!(" ORDER BY {sort}{direction}, id{direction} LIMIT ?")),
-            None => self.push(format_args!(" ORDER BY id{direction} LIMIT ?")),
+            Some(sort) => self.push(format_args!(" ORDER BY {sort}{direction}, id{direction} LIMIT {limit}")),
+            None => self.push(format_args!(" ORDER BY id{direction} LIMIT {limit}")),
         }
     }
 
     fn beyond_id(&mut self, beyond: &str, id: &'a Arc<str>) {
-        self.push(format_args!(" AND id {beyond} ?"));
-        self.parameters.push(Parameter::Text(id));
+        let place = self.place(Parameter::Text(id));
+        self.push(format_args!(" AND id {beyond} {place}"));
+    }
+
+    /// Binds one more; where it is.
+    fn place(&mut self, parameter: Parameter<'a>) -> String {
+        self.parameters.push(parameter);
+        (self.dialect.parameter)(self.parameters.len())
     }
 
     fn push(&mut self, more: std::fmt::Arguments<'_>) {

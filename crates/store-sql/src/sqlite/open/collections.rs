@@ -1,13 +1,13 @@
 //! Bringing the collections' tables in line with what the schema declares.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use kernel::document::{Collection, Kind};
+use kernel::document::Collection;
 use rusqlite::{Connection, OptionalExtension};
 
+use crate::open::{self, OpenError};
 use crate::schema;
-use crate::sqlite::SqliteOptions;
-use crate::sqlite::open::OpenError;
+use crate::sqlite::{SQLITE, SqliteOptions};
 
 /// Adds the tables, columns and indexes that are missing, and empties what is to be rebuilt.
 pub(super) fn declare(connection: &Connection, options: &SqliteOptions) -> Result<(), OpenError> {
@@ -18,7 +18,7 @@ pub(super) fn declare(connection: &Connection, options: &SqliteOptions) -> Resul
         }
         let columns = columns(connection, collection)?;
         if columns.is_empty() {
-            connection.execute_batch(&schema::create_table(collection))?;
+            connection.execute_batch(&schema::create_table(&SQLITE, collection))?;
         } else {
             declare_columns(connection, collection, &columns)?;
         }
@@ -30,16 +30,7 @@ pub(super) fn declare(connection: &Connection, options: &SqliteOptions) -> Resul
 /// Notes which collections will be incomplete until the rebuild is finished, and refuses to go on without it.
 fn mark_rebuild(connection: &Connection, rebuild: &[&'static str]) -> Result<(), OpenError> {
     let noted: Option<String> = connection.query_row("SELECT rebuilding FROM head", [], |row| row.get(0))?;
-    let noted: BTreeSet<String> = noted
-        .map(|list| serde_json::from_str(&list))
-        .transpose()
-        .map_err(kernel::store::StoreError::new)?
-        .unwrap_or_default();
-    if let Some(unfinished) = noted.iter().find(|name| !rebuild.contains(&name.as_str())) {
-        return Err(OpenError::Unfinished(unfinished.clone()));
-    }
-    if !rebuild.is_empty() {
-        let list = serde_json::json!(rebuild).to_string();
+    if let Some(list) = open::rebuilding(noted.as_deref(), rebuild)? {
         connection.execute("UPDATE head SET rebuilding = ?1", [list])?;
     }
     Ok(())
@@ -57,48 +48,18 @@ fn declare_columns(
     collection: &'static Collection,
     existing: &BTreeMap<String, String>,
 ) -> Result<(), OpenError> {
-    let refuse = |reason| {
-        Err(OpenError::Columns {
-            collection: collection.name,
-            reason,
-            remedy: remedy(collection),
-        })
-    };
-    let fixed = ["id", "version", "doc"];
-    let known = |name: &str| fixed.contains(&name) || collection.column(name).is_some();
-    if let Some(unknown) = existing.keys().find(|name| !known(name)) {
-        return refuse(format!("this version of tradewind does not know its column {unknown}"));
-    }
-    let count = format!("SELECT 1 FROM {} LIMIT 1", schema::quoted(collection.name));
-    let empty = connection.query_row(&count, [], |_| Ok(())).optional()?.is_none();
-    for column in collection.columns {
-        match existing.get(column.name) {
-            Some(found) if found == schema::type_name(column.column_type) => {}
-            Some(found) => return refuse(format!("its column {} has the type {found}", column.name)),
-            None if empty => connection.execute_batch(&schema::add_column(collection, column))?,
-            None => {
-                return refuse(format!(
-                    "its documents have no values for the new column {}",
-                    column.name
-                ));
-            }
-        }
+    let any = format!("SELECT 1 FROM {} LIMIT 1", schema::quoted(collection.name));
+    let is_empty = connection.query_row(&any, [], |_| Ok(())).optional()?.is_none();
+    for column in open::columns_to_add(&SQLITE, collection, existing, is_empty)? {
+        connection.execute_batch(&schema::add_column(&SQLITE, collection, column))?;
     }
     Ok(())
-}
-
-fn remedy(collection: &Collection) -> String {
-    match collection.kind {
-        Kind::View => "run `tradewind rebuild`".into(),
-        Kind::Replica { consumer } => format!("reset the consumer {consumer}, which feeds it"),
-        Kind::Record => "go back to the version that wrote it, or migrate it".into(),
-    }
 }
 
 /// An index is made from the table, so one that differs from its declaration is simply made again.
 fn declare_indexes(connection: &Connection, collection: &Collection) -> rusqlite::Result<()> {
     for index in collection.indexes {
-        let wanted = schema::create_index(collection, index);
+        let wanted = schema::create_index(&SQLITE, collection, index);
         let name = schema::index_name(collection, index);
         let existing: Option<String> = connection
             .prepare_cached("SELECT sql FROM sqlite_schema WHERE type = 'index' AND name = ?1")?
@@ -106,7 +67,7 @@ fn declare_indexes(connection: &Connection, collection: &Collection) -> rusqlite
             .optional()?;
         match existing {
             Some(existing) if existing == wanted => continue,
-            Some(_) => connection.execute_batch(&schema::drop_index(collection, index))?,
+            Some(_) => connection.execute_batch(&schema::drop_index(&SQLITE, collection, index))?,
             None => {}
         }
         connection.execute_batch(&wanted)?;

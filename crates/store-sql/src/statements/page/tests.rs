@@ -7,19 +7,20 @@ use testkit::store_suite::fixture::THINGS;
 
 use super::*;
 use crate::schema;
+use crate::sqlite::SQLITE;
 
 /// How SQLite would run the section.
 fn plan(query: &Query, section: Section) -> String {
     let connection = Connection::open_in_memory().expect("a database in memory");
     connection
-        .execute_batch(&schema::create_table(&THINGS))
+        .execute_batch(&schema::create_table(&SQLITE, &THINGS))
         .expect("the table is made");
     for index in THINGS.indexes {
         connection
-            .execute_batch(&schema::create_index(&THINGS, index))
+            .execute_batch(&schema::create_index(&SQLITE, &THINGS, index))
             .expect("the index is made");
     }
-    let page = Page::new(query, section);
+    let page = Page::new(&SQLITE, query, section);
     let mut select = connection
         .prepare(&format!("EXPLAIN QUERY PLAN {}", page.text))
         .expect(&page.text);

@@ -1,0 +1,330 @@
+//! PostgreSQL: a schema for each service, and a pool of connections.
+
+mod failure;
+mod open;
+mod statements;
+mod transaction;
+
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::TryStreamExt as _;
+use jiff::Timestamp;
+use kernel::document::{ColumnType, Key, Value};
+use kernel::event::{Position, Recorded, StreamId};
+use kernel::store::serial::{self, Keys, Written};
+use kernel::store::{
+    Batch, CommitError, Committed, Found, Query, Schema, Store, StoreError, Stored, TAIL_BYTES_MAX, Tail,
+};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
+use sqlx::{AssertSqlSafe, Row as _};
+use uuid::Uuid;
+
+use crate::dialect::Dialect;
+use crate::open::OpenError;
+use crate::postgres::failure::unavailable;
+use crate::postgres::statements::Statements;
+use crate::postgres::transaction::PostgresTransaction;
+use crate::rows::{self, Cells};
+use crate::statements::{Page, Parameter, Section};
+
+/// PostgreSQL's own words.
+pub(crate) const POSTGRES: Dialect = Dialect {
+    number: "BIGINT",
+    key: "TEXT COLLATE \"C\"",
+    text: "TEXT COLLATE \"C\"",
+    holds: |name, column_type| match column_type {
+        ColumnType::Integer => name == "bigint",
+        ColumnType::Text => name == "text",
+    },
+    table_options: "",
+    small_table_options: "",
+    has_partial_indexes: true,
+    indexes_belong_to_tables: false,
+    // Its planner has statistics, and no hints.
+    walk_index: |_| String::new(),
+    no_index: "",
+    parameter: |place| format!("${place}"),
+    contains: |column, part| format!("strpos({column}, {part}) > 0"),
+};
+
+/// How long a call waits for a connection.
+const ACQUIRE_MAX: Duration = Duration::from_secs(5);
+/// What each connection is told when it begins. A transaction whose client has gone must not keep the head row, a
+/// statement must not run for ever, and a commit that returned is on the disk whatever the server's default is.
+const SETTINGS: [(&str, &str); 4] = [
+    ("synchronous_commit", "on"),
+    ("lock_timeout", "10s"),
+    ("statement_timeout", "30s"),
+    ("idle_in_transaction_session_timeout", "15s"),
+];
+
+/// Where a store is and what it holds.
+#[derive(Clone, Debug)]
+pub struct PostgresOptions {
+    /// How to connect.
+    connect: PgConnectOptions,
+    /// The database's schema that has the service's tables; made if it is not there.
+    pub namespace: String,
+    /// What the service keeps.
+    pub schema: Schema,
+    /// The epoch of the journal, should it be made now.
+    pub new_epoch: Uuid,
+    /// The time of opening, for the list of migrations.
+    pub now: Timestamp,
+    /// Connections at most.
+    pub connections: u32,
+    /// Collections to empty; see [`crate::SqliteOptions::rebuild`].
+    pub rebuild: Vec<&'static str>,
+}
+
+impl PostgresOptions {
+    /// The usual: eight connections, nothing to rebuild.
+    pub fn new(url: &str, namespace: &str, schema: Schema, new_epoch: Uuid, now: Timestamp) -> Result<Self, OpenError> {
+        let connect = PgConnectOptions::from_str(url)?
+            .application_name(&format!("tradewind {namespace}"))
+            .options([("search_path", namespace)])
+            .options(SETTINGS);
+        Ok(Self {
+            connect,
+            namespace: namespace.to_owned(),
+            schema,
+            new_epoch,
+            now,
+            connections: 8,
+            rebuild: Vec::new(),
+        })
+    }
+}
+
+/// A service's store in one schema of a PostgreSQL database.
+#[derive(Debug)]
+pub struct PostgresStore {
+    schema: Schema,
+    statements: Arc<Statements>,
+    pool: PgPool,
+}
+
+impl PostgresStore {
+    /// Opens the store or makes it, with whatever the schema declares.
+    pub async fn open(options: PostgresOptions) -> Result<Self, OpenError> {
+        options.schema.check().map_err(OpenError::Schema)?;
+        let pool = PgPoolOptions::new()
+            .max_connections(options.connections)
+            .acquire_timeout(ACQUIRE_MAX)
+            .connect_with(options.connect.clone())
+            .await?;
+        open::declare(&pool, &options).await?;
+        Ok(Self {
+            statements: Arc::new(Statements::new(&options.schema)),
+            schema: options.schema,
+            pool,
+        })
+    }
+
+    /// Declares the collections named by [`PostgresOptions::rebuild`] whole again.
+    pub async fn finish_rebuild(&self) -> Result<(), StoreError> {
+        let done = sqlx::query("UPDATE head SET rebuilding = NULL").execute(&self.pool);
+        done.await.map(drop).map_err(|error| unavailable(&error))
+    }
+
+    /// Waits for the calls under way, and closes the connections. Later calls are refused.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    async fn read(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>, StoreError> {
+        self.pool.acquire().await.map_err(|error| unavailable(&error))
+    }
+}
+
+/// Writes a batch in one transaction.
+async fn commit(pool: PgPool, statements: Arc<Statements>, batch: Arc<Batch>) -> Result<Committed, CommitError> {
+    let begun = pool.begin().await.map_err(|error| unavailable(&error))?;
+    let mut transaction = PostgresTransaction::new(begun, statements);
+    match serial::write(&mut transaction, &batch).await {
+        Ok(Written::Now(committed)) => {
+            transaction.commit().await?;
+            Ok(committed)
+        }
+        Ok(Written::Before(committed)) => {
+            transaction.roll_back().await;
+            Ok(committed)
+        }
+        Err(error) => {
+            transaction.roll_back().await;
+            Err(error)
+        }
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn commit(&self, batch: Arc<Batch>) -> Result<Committed, CommitError> {
+        batch.check(&self.schema)?;
+        // In a task of its own: whoever stops waiting must not leave a transaction half way.
+        let task = tokio::spawn(commit(self.pool.clone(), Arc::clone(&self.statements), batch));
+        task.await
+            .unwrap_or_else(|error| Err(CommitError::Unknown(format!("the commit did not finish: {error}"))))
+    }
+
+    async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
+        if let Some(unknown) = keys.iter().find(|key| self.schema.collection(key.collection).is_none()) {
+            return Err(StoreError::new(format_args!(
+                "the schema has no collection {}",
+                unknown.collection
+            )));
+        }
+        let mut wanted = Keys::new();
+        for key in keys {
+            wanted.entry(key.collection).or_default().push(&key.id);
+        }
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        // One statement is one snapshot, so that documents that were committed together are seen together.
+        let text = statements::of_each(&wanted, "version, doc");
+        let mut select = sqlx::query(AssertSqlSafe(text));
+        for ids in wanted.values() {
+            select = select.bind(ids);
+        }
+        let rows = select
+            .fetch_all(&mut *self.read().await?)
+            .await
+            .map_err(|error| unavailable(&error))?;
+        let collections: Vec<&'static str> = wanted.into_keys().collect();
+        let mut found = std::collections::HashMap::new();
+        for row in &rows {
+            let collection = collections[usize::try_from(row.number(0)?).map_err(rows::damaged)?];
+            let key = Key {
+                collection,
+                id: row.text(1)?.into(),
+            };
+            found.insert(key, stored(row, 2)?);
+        }
+        Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+    }
+
+    async fn query(&self, query: &Query) -> Result<Vec<Found>, StoreError> {
+        query.check()?;
+        let sections = Section::of(query);
+        let mut found = Vec::new();
+        if let [section] = sections {
+            read_section(&mut *self.read().await?, query, *section, &mut found).await?;
+        } else if !sections.is_empty() {
+            let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+            let begun = self.pool.begin_with(begin).await;
+            let mut snapshot = begun.map_err(|error| unavailable(&error))?;
+            for section in sections {
+                read_section(&mut snapshot, query, *section, &mut found).await?;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn stream(&self, id: &StreamId, from_version: u64, limit: usize) -> Result<Vec<Recorded>, StoreError> {
+        let select = sqlx::query(statements::STREAM)
+            .bind(id.as_str())
+            .bind(i64::try_from(from_version).unwrap_or(i64::MAX))
+            .bind(row_limit(limit));
+        let rows = select
+            .fetch_all(&mut *self.read().await?)
+            .await
+            .map_err(|error| unavailable(&error))?;
+        rows.iter().map(rows::event).collect()
+    }
+
+    async fn tail(&self, after: Position, limit: usize) -> Result<Tail, StoreError> {
+        let mut connection = self.read().await?;
+        let mut events = Vec::new();
+        if limit > 0 {
+            let select = sqlx::query(statements::TAIL)
+                .bind(i64::try_from(after.0).unwrap_or(i64::MAX))
+                .bind(row_limit(limit))
+                .bind(i64::try_from(TAIL_BYTES_MAX).unwrap_or(i64::MAX));
+            let rows = select.fetch_all(&mut *connection).await;
+            let rows = rows.map_err(|error| unavailable(&error))?;
+            events = rows.iter().map(rows::event).collect::<Result<_, _>>()?;
+        }
+        // Read after the events, so the head is at or beyond them without a transaction around both.
+        let row = sqlx::query(statements::HEAD).fetch_one(&mut *connection).await;
+        let head = rows::head(&row.map_err(|error| unavailable(&error))?)?;
+        Ok(Tail { head, events })
+    }
+
+    async fn scrub(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+async fn read_section(
+    connection: &mut PgConnection,
+    query: &Query,
+    section: Section,
+    found: &mut Vec<Found>,
+) -> Result<(), StoreError> {
+    let missing = query.limit - found.len();
+    let mut bytes: usize = found.iter().map(|found| found.stored.document.len()).sum();
+    if missing == 0 || (bytes >= query.bytes_max && !found.is_empty()) {
+        return Ok(());
+    }
+    let page = Page::new(&POSTGRES, query, section);
+    let mut select = sqlx::query(AssertSqlSafe(page.text));
+    for parameter in page.parameters {
+        select = match parameter {
+            Parameter::Text(text) => select.bind(text),
+            Parameter::Value(Value::Text(text)) => select.bind(&**text),
+            Parameter::Value(Value::Integer(number)) => select.bind(*number),
+            Parameter::Value(Value::Null) => select.bind(None::<&str>),
+        };
+    }
+    let sorted_by = query.sort_column().and_then(|name| query.collection.column(name));
+    let mut rows = select.bind(row_limit(missing)).fetch(connection);
+    while let Some(row) = rows.try_next().await.map_err(|error| unavailable(&error))? {
+        let sort = sorted_by.map(|place| value(&row, 3, query.collection.columns[place].column_type));
+        let stored = stored(&row, 1)?;
+        bytes += stored.document.len();
+        found.push(Found {
+            id: row.text(0)?.into(),
+            sort: sort.transpose()?,
+            stored,
+        });
+        if bytes >= query.bytes_max {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Cells for PgRow {
+    fn number(&self, place: usize) -> Result<i64, StoreError> {
+        self.try_get(place).map_err(rows::damaged)
+    }
+
+    fn text(&self, place: usize) -> Result<&str, StoreError> {
+        self.try_get(place).map_err(rows::damaged)
+    }
+}
+
+/// `version` and `doc`, from this column on.
+fn stored(row: &PgRow, first: usize) -> Result<Stored, StoreError> {
+    Ok(Stored {
+        version: rows::count(row, first)?,
+        document: row.text(first + 1)?.into(),
+    })
+}
+
+fn value(row: &PgRow, place: usize, column_type: ColumnType) -> Result<Value, StoreError> {
+    let value = match column_type {
+        ColumnType::Integer => row.try_get::<Option<i64>, _>(place).map(Value::from),
+        ColumnType::Text => row.try_get::<Option<&str>, _>(place).map(Value::from),
+    };
+    value.map_err(rows::damaged)
+}
+
+/// A limit that the database takes: beyond what it can count there is none.
+fn row_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

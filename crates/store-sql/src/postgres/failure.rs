@@ -1,0 +1,41 @@
+//! What PostgreSQL's errors mean to the port.
+
+use kernel::store::{CommitError, StoreError};
+use sqlx::Error;
+
+use crate::open::OpenError;
+
+/// Classes of SQLSTATE that are about a value: it is out of range, breaks a constraint, or is too large.
+const CONTENT: [&str; 3] = ["22", "23", "54"];
+
+/// A read that failed, or a write before its COMMIT, which rolls back.
+pub(super) fn unavailable(error: &Error) -> StoreError {
+    StoreError::new(error)
+}
+
+/// A statement of a batch that failed; the transaction is rolled back after it.
+pub(super) fn of_statement(error: &Error) -> CommitError {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    match code {
+        Some(code) if CONTENT.iter().any(|class| code.starts_with(class)) => CommitError::Content(error.to_string()),
+        _ => match error {
+            // The driver would not write the value.
+            Error::Encode(_) => CommitError::Content(error.to_string()),
+            _ => CommitError::Unavailable(unavailable(error)),
+        },
+    }
+}
+
+/// A COMMIT that failed. If the server says so itself, it has rolled back.
+pub(super) fn of_commit(error: &Error) -> CommitError {
+    match error.as_database_error() {
+        Some(_) => CommitError::Unavailable(unavailable(error)),
+        None => CommitError::Unknown(error.to_string()),
+    }
+}
+
+impl From<Error> for OpenError {
+    fn from(error: Error) -> Self {
+        Self::Database(Box::new(error))
+    }
+}

@@ -1,0 +1,171 @@
+//! A commit under way.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kernel::document::{ColumnType, Key, Value};
+use kernel::event::{Position, Recorded, StreamId};
+use kernel::store::serial::{Keys, Latest, Row, Transaction};
+use kernel::store::{CommitError, Head};
+use sqlx::{AssertSqlSafe, Postgres};
+
+use crate::postgres::failure::{of_commit, of_statement};
+use crate::postgres::statements::{self, Statements};
+use crate::rows::{self, Cells as _};
+
+pub(super) struct PostgresTransaction {
+    transaction: sqlx::Transaction<'static, Postgres>,
+    statements: Arc<Statements>,
+}
+
+impl PostgresTransaction {
+    pub(super) fn new(transaction: sqlx::Transaction<'static, Postgres>, statements: Arc<Statements>) -> Self {
+        Self {
+            transaction,
+            statements,
+        }
+    }
+
+    pub(super) async fn commit(self) -> Result<(), CommitError> {
+        self.transaction.commit().await.map_err(|error| of_commit(&error))
+    }
+
+    pub(super) async fn roll_back(self) {
+        // Where that fails the connection is gone, and the server rolls back.
+        let _ = self.transaction.rollback().await;
+    }
+}
+
+#[async_trait]
+impl Transaction for PostgresTransaction {
+    async fn take_head(&mut self, writer: &str) -> Result<(Head, Option<Latest>), CommitError> {
+        let head = sqlx::query(statements::TAKE_HEAD)
+            .fetch_one(&mut *self.transaction)
+            .await;
+        let head = rows::head(&head.map_err(|error| of_statement(&error))?)?;
+        let latest = sqlx::query(statements::LATEST).bind(writer);
+        let latest = latest.fetch_optional(&mut *self.transaction).await;
+        let latest = latest.map_err(|error| of_statement(&error))?.map(|row| {
+            Ok::<_, CommitError>(Latest {
+                batch: row.text(0)?.parse().map_err(rows::damaged)?,
+                last: Position(rows::count(&row, 1)?),
+            })
+        });
+        Ok((head, latest.transpose()?))
+    }
+
+    async fn versions(&mut self, keys: &Keys<'_>) -> Result<HashMap<Key, u64>, CommitError> {
+        let mut select = sqlx::query(AssertSqlSafe(statements::of_each(keys, "version")));
+        for ids in keys.values() {
+            select = select.bind(ids);
+        }
+        let found = select.fetch_all(&mut *self.transaction).await;
+        let found = found.map_err(|error| of_statement(&error))?;
+        let collections: Vec<&'static str> = keys.keys().copied().collect();
+        let versions = found.iter().map(|row| {
+            let collection = collections[usize::try_from(row.number(0)?).map_err(rows::damaged)?];
+            let id = row.text(1)?.into();
+            Ok((Key { collection, id }, rows::count(row, 2)?))
+        });
+        versions.collect()
+    }
+
+    async fn stream_versions(&mut self, streams: &[&StreamId]) -> Result<HashMap<StreamId, u64>, CommitError> {
+        let ids: Vec<&str> = streams.iter().map(|stream| stream.as_str()).collect();
+        let select = sqlx::query(statements::STREAM_VERSIONS).bind(ids);
+        let found = select.fetch_all(&mut *self.transaction).await;
+        let found = found.map_err(|error| of_statement(&error))?;
+        let versions = found
+            .iter()
+            .map(|row| Ok((StreamId::new(row.text(0)?), rows::count(row, 1)?)));
+        versions.collect()
+    }
+
+    async fn append(&mut self, events: &[Recorded]) -> Result<(), CommitError> {
+        let meta = events
+            .iter()
+            .map(|event| serde_json::to_string(&event.meta).expect("metadata is plain text and numbers"));
+        let numbers = |of: fn(&Recorded) -> u64| -> Vec<i64> { events.iter().map(|event| signed(of(event))).collect() };
+        let insert = sqlx::query(statements::APPEND)
+            .bind(numbers(|event| event.position.0))
+            .bind(numbers(|event| event.prev.0))
+            .bind(events.iter().map(|event| event.stream.as_str()).collect::<Vec<_>>())
+            .bind(numbers(|event| event.version))
+            .bind(numbers(|event| u64::from(event.lane.0)))
+            .bind(events.iter().map(|event| event.id.to_string()).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| &*event.event_type).collect::<Vec<_>>())
+            .bind(
+                events
+                    .iter()
+                    .map(|event| event.time.as_microsecond())
+                    .collect::<Vec<_>>(),
+            )
+            .bind(events.iter().map(|event| event.data.get()).collect::<Vec<_>>())
+            .bind(meta.collect::<Vec<_>>());
+        self.run(insert).await
+    }
+
+    async fn put(&mut self, collection: &'static str, rows: &[Row<'_>]) -> Result<(), CommitError> {
+        let statements = Arc::clone(&self.statements);
+        let writes = statements.of(collection);
+        let mut insert = sqlx::query(AssertSqlSafe(writes.put.clone()))
+            .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| signed(row.version)).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.document).collect::<Vec<_>>());
+        for (place, column_type) in writes.columns.iter().enumerate() {
+            let values = rows.iter().map(|row| &row.columns[place]);
+            insert = match column_type {
+                ColumnType::Integer => insert.bind(values.map(number).collect::<Vec<_>>()),
+                ColumnType::Text => insert.bind(values.map(text).collect::<Vec<_>>()),
+            };
+        }
+        self.run(insert).await
+    }
+
+    async fn delete(&mut self, collection: &'static str, ids: &[&str]) -> Result<(), CommitError> {
+        let text = self.statements.of(collection).delete.clone();
+        self.run(sqlx::query(AssertSqlSafe(text)).bind(ids)).await
+    }
+
+    async fn leave(&mut self, head: &Head, writer: &str, latest: Latest) -> Result<(), CommitError> {
+        let lanes = serde_json::to_string(&head.lanes).expect("a list of numbers is JSON");
+        let leave = sqlx::query(statements::LEAVE)
+            .bind(signed(head.position.0))
+            .bind(head.time.as_microsecond())
+            .bind(lanes)
+            .bind(writer)
+            .bind(latest.batch.to_string())
+            .bind(signed(latest.last.0));
+        self.run(leave).await
+    }
+}
+
+impl PostgresTransaction {
+    async fn run(
+        &mut self,
+        statement: sqlx::query::Query<'_, Postgres, sqlx::postgres::PgArguments>,
+    ) -> Result<(), CommitError> {
+        let done = statement.execute(&mut *self.transaction).await;
+        done.map(drop).map_err(|error| of_statement(&error))
+    }
+}
+
+fn number(value: &Value) -> Option<i64> {
+    match value {
+        Value::Integer(number) => Some(*number),
+        _ => None,
+    }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// Versions and positions count one by one from 1, so a larger number than the database has is one that nothing has.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(-1)
+}
