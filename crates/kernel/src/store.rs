@@ -61,6 +61,16 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn scrub(&self) -> Result<(), StoreError>;
 }
 
+/// What whoever opened a store does with it besides.
+#[async_trait]
+pub trait Opened: Store {
+    /// Declares the collections that it was opened to have filled again whole.
+    async fn finish_rebuild(&self) -> Result<(), StoreError>;
+
+    /// Finishes the commits that were sent, and lets go of the database. Later calls are refused.
+    async fn close(&self);
+}
+
 /// What a store keeps for one service: fixed in code, created by migrations.
 #[derive(Clone, Debug)]
 pub struct Schema {

@@ -16,7 +16,7 @@ use kernel::document::{ColumnType, Key, Value};
 use kernel::event::{Position, Recorded, StreamId};
 use kernel::store::serial::{self, Keys, Written};
 use kernel::store::{
-    Batch, CommitError, Committed, Found, Query, Schema, Store, StoreError, Stored, TAIL_BYTES_MAX, Tail,
+    Batch, CommitError, Committed, Found, Opened, Query, Schema, Store, StoreError, Stored, TAIL_BYTES_MAX, Tail,
 };
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Row as _};
@@ -124,17 +124,6 @@ impl PostgresStore {
         })
     }
 
-    /// Declares the collections named by [`PostgresOptions::rebuild`] whole again.
-    pub async fn finish_rebuild(&self) -> Result<(), StoreError> {
-        let done = sqlx::query("UPDATE head SET rebuilding = NULL").execute(&self.pool);
-        done.await.map(drop).map_err(|error| unavailable(&error))
-    }
-
-    /// Waits for the calls under way, and closes the connections. Later calls are refused.
-    pub async fn close(&self) {
-        self.pool.close().await;
-    }
-
     async fn read(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>, StoreError> {
         self.pool.acquire().await.map_err(|error| unavailable(&error))
     }
@@ -157,6 +146,18 @@ async fn commit(pool: PgPool, statements: Arc<Statements>, batch: Arc<Batch>) ->
             transaction.roll_back().await;
             Err(error)
         }
+    }
+}
+
+#[async_trait]
+impl Opened for PostgresStore {
+    async fn finish_rebuild(&self) -> Result<(), StoreError> {
+        let done = sqlx::query("UPDATE head SET rebuilding = NULL").execute(&self.pool);
+        done.await.map(drop).map_err(|error| unavailable(&error))
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
     }
 }
 

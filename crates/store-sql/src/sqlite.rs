@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use kernel::document::{ColumnType, Key};
 use kernel::event::{Position, Recorded, StreamId};
-use kernel::store::{Batch, CommitError, Committed, Found, Query, Schema, Store, StoreError, Stored, Tail};
+use kernel::store::{Batch, CommitError, Committed, Found, Opened, Query, Schema, Store, StoreError, Stored, Tail};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -68,7 +68,7 @@ pub struct SqliteOptions {
     pub alone: bool,
     /// Collections to empty, because the caller is about to fill them again from the journal or by a consumer. They get
     /// the columns and indexes declared now. The store remembers them, and opens only for a caller that names them
-    /// again, until [`SqliteStore::finish_rebuild`]: a rebuild cut short is never mistaken for the whole.
+    /// again, until [`Opened::finish_rebuild`]: a rebuild cut short is never mistaken for the whole.
     pub rebuild: Vec<&'static str>,
 }
 
@@ -90,7 +90,7 @@ impl SqliteOptions {
 /// A service's store in one SQLite file.
 ///
 /// Two processes must not have the same file open; the binary locks the data directory. Dropping the store finishes
-/// the commits that are queued and waits for them; [`SqliteStore::close`] does so without blocking the runtime.
+/// the commits that are queued and waits for them; [`Opened::close`] does so without blocking the runtime.
 #[derive(Debug)]
 pub struct SqliteStore {
     schema: Schema,
@@ -130,21 +130,6 @@ impl SqliteStore {
         })
     }
 
-    /// Declares the collections named by [`SqliteOptions::rebuild`] whole again.
-    pub async fn finish_rebuild(&self) -> Result<(), StoreError> {
-        self.between_commits(Job::FinishRebuild).await
-    }
-
-    /// Finishes the commits that are queued, writes everything into the one file, and ends. Later calls are refused.
-    pub async fn close(&self) {
-        self.readers.close().await;
-        let (done, closed) = oneshot::channel();
-        if self.send(Job::Close(done)).await.is_ok() {
-            // An error means that the writer had already gone.
-            let _ = closed.await;
-        }
-    }
-
     /// Has the writer's thread do something between two commits.
     async fn between_commits<T>(
         &self,
@@ -169,6 +154,23 @@ impl Drop for SqliteStore {
         self.jobs = None;
         if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
             tracing::error!("the writer of a store panicked");
+        }
+    }
+}
+
+#[async_trait]
+impl Opened for SqliteStore {
+    async fn finish_rebuild(&self) -> Result<(), StoreError> {
+        self.between_commits(Job::FinishRebuild).await
+    }
+
+    /// Writes everything into the one file, too.
+    async fn close(&self) {
+        self.readers.close().await;
+        let (done, closed) = oneshot::channel();
+        if self.send(Job::Close(done)).await.is_ok() {
+            // An error means that the writer had already gone.
+            let _ = closed.await;
         }
     }
 }

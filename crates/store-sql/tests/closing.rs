@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 use jiff::Timestamp;
 use kernel::event::Position;
-use kernel::store::{CommitError, Query, Store};
+use kernel::store::{CommitError, Opened as _, Query, Store};
 use store_sql::{SqliteOptions, SqliteStore};
 use tempfile::TempDir;
 use testkit::store_suite::fixture::{NOTES, batch, note, schema};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kernel::document::{Collection, Column, ColumnType, Index, Kind, Value};
-use kernel::store::{Batch, Put, Query, Schema, Store};
+use kernel::store::{Batch, Opened as _, Put, Query, Schema, Store};
 use rusqlite::Connection;
 use store_sql::{OpenError, SqliteOptions, SqliteStore};
 use tempfile::TempDir;

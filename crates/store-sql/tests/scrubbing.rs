@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use kernel::event::Position;
-use kernel::store::{Expect, Store};
+use kernel::store::{Expect, Opened as _, Store};
 use store_sql::{SqliteOptions, SqliteStore};
 use tempfile::TempDir;
 use testkit::store_suite::fixture::{batch, note, schema};

@@ -6,13 +6,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use contracts::{Email, Password};
+use contracts::{Email, Password, Service};
 
 mod legacy;
 mod value;
 
 use value::Setting;
 pub use value::{Concealed, List, Span};
+
+use crate::stores::StoreUrl;
 
 /// The file looked for in the working directory unless `--config` names another.
 pub const FILE: &str = "tradewind.toml";
@@ -54,6 +56,24 @@ settings! {
     listen: SocketAddr = "127.0.0.1:3000";
     /// The directory of the embedded stores, the payment ledger and the first admin's password.
     data: PathBuf = "./tradewind-data";
+    /// The database of all services: `sqlite:DIRECTORY`, `postgres://…` (each service in a schema of its own), `mysql://…` or
+    /// `mongodb://…` (each in a database of its own, whose name begins with the one given). Without it they are in SQLite
+    /// files in the data directory.
+    store: Option<StoreUrl> = "";
+    /// The store of users alone, in place of its part of `store`.
+    users_store: Option<StoreUrl> = "";
+    /// The store of catalog alone, in place of its part of `store`.
+    catalog_store: Option<StoreUrl> = "";
+    /// The store of inventory alone, in place of its part of `store`.
+    inventory_store: Option<StoreUrl> = "";
+    /// The store of orders alone, in place of its part of `store`.
+    orders_store: Option<StoreUrl> = "";
+    /// The store of payments alone, in place of its part of `store`.
+    payments_store: Option<StoreUrl> = "";
+    /// The store of notifications alone, in place of its part of `store`.
+    notifications_store: Option<StoreUrl> = "";
+    /// The store of events alone, in place of its part of `store`.
+    events_store: Option<StoreUrl> = "";
     /// What is logged: error, warn, info, debug, trace, or a filter such as `info,orders=debug`. The server logs info
     /// unless told otherwise, other commands warn.
     log: Option<String> = "";
@@ -135,16 +155,14 @@ impl Values {
             .given
             .remove(name)
             .unwrap_or_else(|| (default.to_owned(), "default".to_owned()));
-        let parsed = T::parse(&value).map_err(|error| anyhow!("{name} = {value:?} (from {from}): {error}"))?;
+        let parsed = T::parse(&value).map_err(|error| match T::SECRET {
+            true => anyhow!("{name} (from {from}): {error}"),
+            false => anyhow!("{name} = {value:?} (from {from}): {error}"),
+        })?;
         let meaning = meaning.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
-        let value = if T::SECRET && !value.is_empty() {
-            "(set)".to_owned()
-        } else {
-            value
-        };
         shown.push(Shown {
             name,
-            value,
+            value: parsed.shown(&value),
             from,
             meaning,
         });
@@ -272,6 +290,21 @@ impl Config {
                 .insert((*name).to_owned(), ((*value).to_owned(), "this command".to_owned()));
         }
         Self::parse(&mut values)
+    }
+
+    /// The store of a service, if it has one of its own.
+    #[must_use]
+    pub fn store_of(&self, service: Service) -> Option<&StoreUrl> {
+        let own = match service {
+            Service::Users => &self.users_store,
+            Service::Catalog => &self.catalog_store,
+            Service::Inventory => &self.inventory_store,
+            Service::Orders => &self.orders_store,
+            Service::Payments => &self.payments_store,
+            Service::Notifications => &self.notifications_store,
+            Service::Events => &self.events_store,
+        };
+        own.as_ref()
     }
 
     fn check(&self) -> Result<()> {

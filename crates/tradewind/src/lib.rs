@@ -17,6 +17,7 @@ mod recipients;
 pub mod replay;
 mod server;
 mod stopwatch;
+mod stores;
 pub mod system;
 
 use std::io::IsTerminal as _;
@@ -71,7 +72,7 @@ enum Command {
     /// Show or check the configuration
     #[command(subcommand)]
     Config(commands::config::Command),
-    /// Make the embedded stores, or bring them up to date; the server must not run
+    /// Make the stores, or bring them up to date; embedded ones only while the server does not run
     Migrate(commands::migrate::Options),
     /// Fold all views anew from the journals; the server must not run
     Rebuild(commands::rebuild::Options),

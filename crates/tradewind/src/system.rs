@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use axum::Router;
 use contracts::Service;
 use gateway::config::{Origins, RateLimits};
@@ -16,20 +16,20 @@ use kernel::bus::Bus;
 use kernel::clock::{Clock, Ids, SystemClock};
 use kernel::document::Collection;
 use kernel::embedded::{EmbeddedBus, Journal};
-use kernel::engine::{Engine, Parts, schema};
+use kernel::engine::{Engine, Parts};
 use kernel::reaction::Consumers;
 use kernel::rebuild::Fold;
 use kernel::relay;
-use kernel::store::Store;
+use kernel::store::{Opened, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
 use payments::provider::Provider;
 use payments::simulated::Simulated;
-use store_sql::{SqliteOptions, SqliteStore};
 use users::{Argon2Hasher, Keys, Users};
 
 use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::recipients::InProcess;
+use crate::stores::Place;
 
 /// How long the start waits for consumers to begin.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -84,27 +84,13 @@ pub const SERVICES: [Described; 7] = [
     },
 ];
 
-/// Opens, and so makes and migrates, the embedded store of a service.
-pub fn open_store(data: &DataDirectory, described: &Described, ids: &Ids, clock: &dyn Clock) -> Result<SqliteStore> {
-    let path = data.store(described.service);
-    let now = clock.now();
-    let mut options = SqliteOptions::new(&path, schema(described.collections), ids.uuid(now), now);
-    // Whoever has the data directory has locked it.
-    options.alone = true;
-    SqliteStore::open(options).with_context(|| format!("cannot open {}", path.display()))
-}
-
 /// Opens the stores of all services at once: to make one is mostly to wait for the disk.
-fn open_stores(data: &DataDirectory, ids: &Ids, clock: &dyn Clock) -> Result<Vec<SqliteStore>> {
-    std::thread::scope(|scope| {
-        let opening = SERVICES
-            .each_ref()
-            .map(|described| scope.spawn(|| open_store(data, described, ids, clock)));
-        let opened = opening
-            .into_iter()
-            .map(|it| it.join().unwrap_or_else(|_| bail!("opening a store panicked")));
-        opened.collect()
-    })
+async fn open_stores(places: &[Place], ids: &Ids, clock: &dyn Clock) -> Result<Vec<Arc<dyn Opened>>> {
+    let opening = SERVICES
+        .iter()
+        .zip(places)
+        .map(|(described, place)| place.open(described, Vec::new(), ids, clock));
+    futures::future::try_join_all(opening).await
 }
 
 /// What is put around the ports of a system to measure it, or to break it. Nothing is, in a shop.
@@ -155,11 +141,11 @@ pub struct System {
     pub users: Users,
     events: events::Events,
     engines: BTreeMap<Service, Engine>,
-    stores: Vec<Arc<SqliteStore>>,
+    stores: Vec<Arc<dyn Opened>>,
 }
 
 impl System {
-    /// Starts everything on the embedded stores of `data`.
+    /// Starts everything on the stores that are configured; what has no store of its own is in `data`.
     pub async fn start(
         config: &Config,
         data: &DataDirectory,
@@ -170,12 +156,13 @@ impl System {
         let ids = Arc::new(Ids::from_entropy());
         let mut engines = BTreeMap::new();
         let mut stores = Vec::new();
-        for (described, store) in SERVICES.iter().zip(open_stores(data, &ids, clock.as_ref())?) {
-            let store = Arc::new(store);
+        let places = SERVICES.map(|described| Place::of(described.service, config, data));
+        let opened = open_stores(&places, &ids, clock.as_ref()).await?;
+        for ((described, place), store) in SERVICES.iter().zip(&places).zip(opened) {
             stores.push(Arc::clone(&store));
             let parts = Parts {
                 store: around.store(described.service, store),
-                shared: false,
+                shared: place.is_shared(),
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
             };

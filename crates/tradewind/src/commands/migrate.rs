@@ -1,14 +1,14 @@
-//! `tradewind migrate`: the embedded stores are made, or brought up to date.
+//! `tradewind migrate`: the stores are made, or brought up to date.
 
 use anyhow::Result;
 use kernel::clock::{Ids, SystemClock};
 use kernel::event::Position;
-use kernel::store::Store as _;
 
 use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::output;
-use crate::system::{SERVICES, open_store};
+use crate::stores::Place;
+use crate::system::SERVICES;
 
 /// How to tell about it.
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,8 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
     let (clock, ids) = (SystemClock::new(), Ids::from_entropy());
     let mut migrated = Vec::new();
     for described in &SERVICES {
-        let store = open_store(&data, described, &ids, &clock)?;
+        let place = Place::of(described.service, config, &data);
+        let store = place.open(described, Vec::new(), &ids, &clock).await?;
         let head = store.tail(Position::START, 0).await?.head;
         store.close().await;
         if !options.json {
@@ -32,7 +33,7 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
                 "{:<14} {:>10} events   {}",
                 described.service.as_str(),
                 head.position,
-                data.store(described.service).display()
+                place
             ))?;
         }
         migrated.push(serde_json::json!({"service": described.service, "events": head.position}));

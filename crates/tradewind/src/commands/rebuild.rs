@@ -5,16 +5,15 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use contracts::Service;
 use indicatif::{ProgressBar, ProgressStyle};
-use kernel::clock::{Clock as _, Ids, SystemClock};
+use kernel::clock::{Ids, SystemClock};
 use kernel::document::Kind;
-use kernel::engine::schema;
 use kernel::rebuild::rebuild;
 use kernel::store::Store;
-use store_sql::{SqliteOptions, SqliteStore};
 
 use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::output;
+use crate::stores::Place;
 use crate::system::{Described, SERVICES};
 
 /// What to rebuild.
@@ -36,7 +35,8 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
         .iter()
         .filter(|it| options.service.is_none_or(|service| service == it.service))
     {
-        let events = rebuild_one(&data, described, options.json).await?;
+        let place = Place::of(described.service, config, &data);
+        let events = rebuild_one(&place, described, options.json).await?;
         rebuilt.push(serde_json::json!({"service": described.service, "events": events}));
     }
     if options.json {
@@ -45,22 +45,15 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
     Ok(())
 }
 
-async fn rebuild_one(data: &DataDirectory, described: &Described, quiet: bool) -> Result<u64> {
+async fn rebuild_one(place: &Place, described: &Described, quiet: bool) -> Result<u64> {
     let (clock, ids) = (SystemClock::new(), Ids::from_entropy());
-    let now = clock.now();
     let views = described
         .collections
         .iter()
         .filter(|collection| collection.kind == Kind::View);
-    let mut options = SqliteOptions::new(
-        data.store(described.service),
-        schema(described.collections),
-        ids.uuid(now),
-        now,
-    );
-    options.rebuild = views.map(|collection| collection.name).collect();
-    let sqlite = Arc::new(SqliteStore::open(options)?);
-    let store: Arc<dyn Store> = Arc::clone(&sqlite) as _;
+    let views = views.map(|collection| collection.name).collect();
+    let opened = place.open(described, views, &ids, &clock).await?;
+    let store: Arc<dyn Store> = Arc::clone(&opened) as _;
     let bar = if quiet {
         ProgressBar::hidden()
     } else {
@@ -77,8 +70,8 @@ async fn rebuild_one(data: &DataDirectory, described: &Described, quiet: bool) -
     let events = folded
         .await
         .with_context(|| format!("the views of {} are incomplete", described.service))?;
-    sqlite.finish_rebuild().await?;
-    sqlite.close().await;
+    opened.finish_rebuild().await?;
+    opened.close().await;
     bar.finish_and_clear();
     if !quiet {
         output::line(format_args!(

@@ -9,13 +9,23 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 use contracts::Email;
 
+use crate::stores::StoreUrl;
+
 /// A type that a setting can have.
 pub(super) trait Setting: Sized {
-    /// Whether its value is concealed where settings are shown.
+    /// Whether its text may hold a secret, and is not repeated.
     const SECRET: bool = false;
 
     /// Reads it; the error says what to write instead.
     fn parse(text: &str) -> Result<Self>;
+
+    /// What is shown of it where settings are.
+    fn shown(&self, text: &str) -> String {
+        match Self::SECRET && !text.is_empty() {
+            true => "(set)".to_owned(),
+            false => text.to_owned(),
+        }
+    }
 }
 
 macro_rules! from_str {
@@ -55,6 +65,22 @@ impl<T: Setting> Setting for Option<T> {
         } else {
             T::parse(text).map(Some)
         }
+    }
+
+    fn shown(&self, text: &str) -> String {
+        self.as_ref().map_or_else(String::new, |value| value.shown(text))
+    }
+}
+
+impl Setting for StoreUrl {
+    const SECRET: bool = true;
+
+    fn parse(text: &str) -> Result<Self> {
+        text.parse()
+    }
+
+    fn shown(&self, _: &str) -> String {
+        self.to_string()
     }
 }
 

@@ -1,0 +1,302 @@
+//! Where the services' stores are, and opening them.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use contracts::Service;
+use kernel::clock::{Clock, Ids};
+use kernel::engine::schema;
+use kernel::store::Opened;
+use store_sql::{SqliteOptions, SqliteStore};
+
+use crate::config::Config;
+use crate::data::DataDirectory;
+use crate::system::Described;
+
+/// A database, by its URL.
+#[derive(Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// `sqlite:PATH`.
+    Sqlite(PathBuf),
+    /// Any other: one that is reached over a network, and that several processes may use.
+    Server(Driver, ServerUrl),
+}
+
+/// What speaks to a database server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// PostgreSQL.
+    Postgres,
+    /// MySQL and MariaDB.
+    Mysql,
+    /// MongoDB.
+    Mongodb,
+}
+
+impl Driver {
+    /// The Cargo feature that it is built in with.
+    fn feature(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
+            Self::Mongodb => "mongodb",
+        }
+    }
+
+    fn is_built_in(self) -> bool {
+        match self {
+            Self::Postgres => cfg!(feature = "postgres"),
+            Self::Mysql => cfg!(feature = "mysql"),
+            Self::Mongodb => cfg!(feature = "mongodb"),
+        }
+    }
+}
+
+/// `scheme://user:password@host:port/database?options`, cut around the database.
+#[derive(Clone, PartialEq, Eq)]
+#[expect(missing_debug_implementations, reason = "it has the password")]
+pub struct ServerUrl {
+    /// `scheme://user:password@host:port/`.
+    server: String,
+    database: String,
+    /// With its question mark, or empty.
+    options: String,
+}
+
+impl ServerUrl {
+    /// The whole of it, with the password.
+    #[cfg(any(feature = "postgres", feature = "mysql", feature = "mongodb"))]
+    fn reveal(&self) -> String {
+        format!("{}{}{}", self.server, self.database, self.options)
+    }
+}
+
+impl FromStr for StoreUrl {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let known = "use sqlite:PATH, postgres://…, mysql://… or mongodb://…";
+        let (scheme, rest) = text.split_once(':').ok_or_else(|| anyhow!("is no URL; {known}"))?;
+        let driver = match scheme {
+            "sqlite" if rest.is_empty() => bail!("names no path; use sqlite:PATH"),
+            "sqlite" => return Ok(Self::Sqlite(rest.strip_prefix("//").unwrap_or(rest).into())),
+            "postgres" | "postgresql" => Driver::Postgres,
+            "mysql" | "mariadb" => Driver::Mysql,
+            "mongodb" | "mongodb+srv" => Driver::Mongodb,
+            _ => bail!("there is no driver for {scheme}; {known}"),
+        };
+        if !driver.is_built_in() {
+            let feature = driver.feature();
+            bail!(
+                "the driver for {scheme} is not built in; build with `--features {feature}`, or `--features full` for all"
+            );
+        }
+        Ok(Self::Server(driver, server_url(text)?))
+    }
+}
+
+fn server_url(text: &str) -> Result<ServerUrl> {
+    let example = "write scheme://user:password@host:port/database";
+    let (_, rest) = text.split_once("://").ok_or_else(|| anyhow!("is no URL; {example}"))?;
+    let (authority, path) = rest
+        .split_once('/')
+        .ok_or_else(|| anyhow!("names no database; {example}"))?;
+    let (database, _) = path.split_once('?').unwrap_or((path, ""));
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if authority.is_empty() {
+        bail!("names no server; {example}");
+    }
+    if database.is_empty() || !database.chars().all(is_plain) {
+        bail!("must name a database of letters, digits, _ and -; {example}");
+    }
+    let (server, options) = (text.len() - path.len(), text.len() - path.len() + database.len());
+    Ok(ServerUrl {
+        server: text[..server].to_owned(),
+        database: database.to_owned(),
+        options: text[options..].to_owned(),
+    })
+}
+
+/// Without the password, and without options, which may hold one too.
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ServerUrl { server, database, .. } = match self {
+            Self::Sqlite(path) => return write!(f, "sqlite:{}", path.display()),
+            Self::Server(_, url) => url,
+        };
+        match server.rsplit_once('@') {
+            Some((user, host)) => {
+                let (scheme, user) = user.split_once("://").unwrap_or(("", user));
+                let (user, _) = user.split_once(':').unwrap_or((user, ""));
+                write!(f, "{scheme}://{user}@{host}{database}")
+            }
+            None => write!(f, "{server}{database}"),
+        }
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreUrl({self})")
+    }
+}
+
+/// Where the store of one service is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    service: Service,
+    url: StoreUrl,
+}
+
+impl Place {
+    /// As configured: its own, or its part of the one for all, or a file in the data directory.
+    #[must_use]
+    pub fn of(service: Service, config: &Config, data: &DataDirectory) -> Self {
+        let url = match (config.store_of(service), &config.store) {
+            (Some(own), _) => own.clone(),
+            (None, Some(all)) => Self::part_of(all, service),
+            (None, None) => StoreUrl::Sqlite(data.store(service)),
+        };
+        Self { service, url }
+    }
+
+    /// A service's part of what all have together: a file in the directory, a schema of the database, or a database whose
+    /// name begins with it.
+    fn part_of(all: &StoreUrl, service: Service) -> StoreUrl {
+        match all {
+            StoreUrl::Sqlite(directory) => StoreUrl::Sqlite(directory.join(format!("{service}.sqlite"))),
+            StoreUrl::Server(Driver::Postgres, _) => all.clone(),
+            StoreUrl::Server(driver, url) => {
+                let database = format!("{}_{service}", url.database);
+                StoreUrl::Server(
+                    *driver,
+                    ServerUrl {
+                        database,
+                        ..url.clone()
+                    },
+                )
+            }
+        }
+    }
+
+    /// Whether other processes may write there too.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self.url, StoreUrl::Server(..))
+    }
+
+    /// Opens, and so makes and migrates, the store. The collections of `rebuild` are emptied, to be filled again.
+    pub async fn open(
+        &self,
+        described: &Described,
+        rebuild: Vec<&'static str>,
+        ids: &Ids,
+        clock: &dyn Clock,
+    ) -> Result<Arc<dyn Opened>> {
+        let now = clock.now();
+        let (schema, epoch) = (schema(described.collections), ids.uuid(now));
+        let opened: Result<Arc<dyn Opened>> = match &self.url {
+            StoreUrl::Sqlite(path) => {
+                let mut options = SqliteOptions::new(path, schema, epoch, now);
+                // Whoever has the data directory has locked it.
+                options.alone = true;
+                options.rebuild = rebuild;
+                tokio::task::spawn_blocking(|| Ok(Arc::new(SqliteStore::open(options)?) as _)).await?
+            }
+            #[cfg(feature = "postgres")]
+            StoreUrl::Server(Driver::Postgres, url) => {
+                let name = self.service.as_str();
+                let mut options = store_sql::PostgresOptions::new(&url.reveal(), name, schema, epoch, now)?;
+                options.rebuild = rebuild;
+                Ok(Arc::new(store_sql::PostgresStore::open(options).await?))
+            }
+            StoreUrl::Server(driver, _) => bail!("the driver {} is not built in", driver.feature()),
+        };
+        opened.with_context(|| format!("cannot open the store of {} at {self}", self.service))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.url {
+            StoreUrl::Sqlite(path) => write!(f, "{}", path.display()),
+            StoreUrl::Server(Driver::Postgres, _) => write!(f, "{} (schema {})", self.url, self.service),
+            StoreUrl::Server(..) => write!(f, "{}", self.url),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        text.parse::<StoreUrl>().expect_err("it is refused").to_string()
+    }
+
+    #[test]
+    fn a_path_is_taken_as_it_is() {
+        for text in ["sqlite:/a/b.sqlite", "sqlite:///a/b.sqlite"] {
+            assert_eq!(
+                text.parse::<StoreUrl>().unwrap(),
+                StoreUrl::Sqlite("/a/b.sqlite".into())
+            );
+        }
+        assert!(error("sqlite:").contains("sqlite:PATH"));
+    }
+
+    #[test]
+    fn what_has_no_driver_is_refused_with_those_that_there_are() {
+        for text in ["oracle://h/d", "", "orders.db", "/a/b"] {
+            assert!(
+                error(text).contains("use sqlite:PATH, postgres://"),
+                "{text}: {}",
+                error(text)
+            );
+        }
+    }
+
+    #[test]
+    #[cfg(not(feature = "postgres"))]
+    fn a_driver_that_is_not_built_in_is_named_by_its_feature() {
+        assert!(error("postgres://h/d").contains("--features postgres"));
+    }
+
+    #[test]
+    fn a_server_is_cut_around_its_database() {
+        let url = server_url("mysql://me:p/w@h:1/shop?ssl-mode=required");
+        assert!(url.is_err(), "a slash must be written as %2F");
+        let url = server_url("mysql://me:pw@h:1/shop?ssl-mode=required").unwrap();
+        assert_eq!(
+            (&*url.server, &*url.database, &*url.options),
+            ("mysql://me:pw@h:1/", "shop", "?ssl-mode=required")
+        );
+        for text in ["mysql://h", "mysql://h/", "mysql:///d", "mysql://h/a b", "mysql:h/d"] {
+            assert!(server_url(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let url = StoreUrl::Server(
+            Driver::Postgres,
+            server_url("postgres://me:secret@h:1/shop?password=secret").unwrap(),
+        );
+        assert_eq!(url.to_string(), "postgres://me@h:1/shop");
+        assert_eq!(format!("{url:?}"), "StoreUrl(postgres://me@h:1/shop)");
+    }
+
+    #[test]
+    fn services_share_a_postgres_database_and_have_one_each_elsewhere() {
+        let url = server_url("mysql://h/shop?x=y").unwrap();
+        let postgres = StoreUrl::Server(Driver::Postgres, url.clone());
+        assert_eq!(Place::part_of(&postgres, Service::Orders), postgres);
+        let mysql = Place::part_of(&StoreUrl::Server(Driver::Mysql, url), Service::Orders);
+        assert_eq!(mysql.to_string(), "mysql://h/shop_orders");
+        let sqlite = Place::part_of(&StoreUrl::Sqlite("/a".into()), Service::Orders);
+        assert_eq!(sqlite.to_string(), "sqlite:/a/orders.sqlite");
+    }
+}
