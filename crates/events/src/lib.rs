@@ -91,7 +91,7 @@ impl Events {
         let consumers = Consumers::start(&engine, bus, vec![Arc::new(Erasure), Arc::new(Log)]);
         let journal = Journal {
             store: Arc::clone(engine.reader().store()),
-            head: live::head(&engine),
+            head: engine.head(),
         };
         let feed = Arc::new(Feed::new(journal, |epoch, recorded| {
             Entry::of(epoch, &recorded).map(Arc::new)

@@ -12,10 +12,8 @@ use futures::stream::{self, Stream};
 use jiff::Timestamp;
 use kernel::auth::{Caller, User, Verifier};
 use kernel::clock::Clock;
-use kernel::engine::Engine;
 use kernel::event::Position;
 use kernel::feed::{Follower, Lost};
-use tokio::sync::watch;
 
 use crate::access::Listener;
 use crate::entry::Readable;
@@ -32,8 +30,6 @@ const BATCH: usize = 32;
 const LOOKS_APART: Duration = Duration::from_millis(20);
 /// Pause after the store did not answer.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How often the journal is looked at if others write to it, too.
-const POLL: Duration = Duration::from_millis(250);
 
 /// Who has the stream, and until when.
 #[derive(Debug)]
@@ -196,34 +192,4 @@ impl Live {
 fn until_heartbeat(admission: &Admission, clock: &dyn Clock) -> Duration {
     let left = admission.expires_at.duration_since(clock.now());
     HEARTBEAT.min(Duration::try_from(left).unwrap_or_default())
-}
-
-/// The log's last position. Where several processes write to one store, it is asked for.
-pub(crate) fn head(engine: &Engine) -> watch::Receiver<Position> {
-    if !engine.is_shared() {
-        return engine.head();
-    }
-    let mut own = engine.head();
-    let (sender, head) = watch::channel(*own.borrow());
-    let (clock, store) = (Arc::clone(engine.clock()), Arc::clone(engine.reader().store()));
-    engine.spawn(|stop| async move {
-        loop {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                changed = own.changed() => if changed.is_err() { return },
-                () = clock.sleep(POLL) => {}
-            }
-            // A store that does not answer now is asked again.
-            let Ok(tail) = store.tail(Position::START, 0).await else {
-                continue;
-            };
-            sender.send_if_modified(|head| {
-                let forward = tail.head.position > *head;
-                *head = tail.head.position.max(*head);
-                forward
-            });
-        }
-    });
-    head
 }

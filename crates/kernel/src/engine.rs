@@ -1,15 +1,18 @@
 //! What a service runs on: its store, the writer, readers, time, and the tasks that go with them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use contracts::Service;
 use futures::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::cache::{CACHE_BYTES_MAX, Cache};
 use crate::clock::{Clock, Ids};
@@ -20,7 +23,8 @@ use crate::effect::{self, Attempt, Effect, EffectRecord, Life, Tenure};
 use crate::erasure::ErasedUser;
 use crate::event::{LANES_DEFAULT, Position};
 use crate::idempotency::{self, Answer};
-use crate::reaction::{Checkpoint, DeadLetter, ParkedStream};
+use crate::lease::{self, Duty, Lease};
+use crate::reaction::{Checkpoint, DeadLetter, ParkedStream, Progress};
 use crate::reader::Reader;
 use crate::relay::RelayCursor;
 use crate::store::{Schema, Store, StoreError};
@@ -35,8 +39,14 @@ pub const KERNEL_COLLECTIONS: &[&Collection] = &[
     EffectRecord::COLLECTION,
     ErasedUser::COLLECTION,
     RelayCursor::COLLECTION,
+    Lease::COLLECTION,
     crate::secret::Secret::COLLECTION,
 ];
+
+/// How often the journal is asked for what other replicas have added to it.
+const HEAD_POLL: Duration = Duration::from_millis(100);
+/// The same, while the store does not answer.
+const HEAD_POLL_DOWN: Duration = Duration::from_secs(1);
 
 /// The schema of a service: its own collections and the kernel's.
 #[must_use]
@@ -52,8 +62,9 @@ pub fn schema(own: &[&'static Collection]) -> Schema {
 pub struct Parts {
     /// The service's store, migrated.
     pub store: Arc<dyn Store>,
-    /// Whether other processes write to the same store.
-    pub shared: bool,
+    /// Where other processes may write to the same store, the name of this one among them: nobody else has it, and it
+    /// keeps it over a restart. `None` where the store is its own.
+    pub replica: Option<Uuid>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Ids.
@@ -73,6 +84,10 @@ struct Inner {
     writer: Writer,
     reader: Reader,
     head: watch::Receiver<Position>,
+    /// Whose the background work is, where there are several replicas.
+    duty: watch::Sender<Duty>,
+    /// How each consumer does, with the service whose events it follows.
+    consumers: Mutex<Vec<(Service, Arc<Progress>)>>,
     tasks: Tasks,
 }
 
@@ -84,7 +99,7 @@ struct Tasks {
     writer_stop: CancellationToken,
     /// Set by the first that panics.
     failed: Arc<AtomicBool>,
-    effects: std::sync::Mutex<Option<mpsc::Receiver<Attempt>>>,
+    effects: Mutex<Option<mpsc::Receiver<Attempt>>>,
 }
 
 impl Tasks {
@@ -125,10 +140,9 @@ impl Engine {
         let (writer, task) = writer::writer(Setup {
             // A replica's own name, so that its last batch is found when an outcome is unknown. An exclusive store has
             // one writer, and needs one row.
-            name: if parts.shared {
-                writer_id.to_string().into()
-            } else {
-                service.as_str().into()
+            name: match parts.replica {
+                Some(_) => writer_id.to_string().into(),
+                None => service.as_str().into(),
             },
             store: Arc::clone(&parts.store),
             cache: cache.clone(),
@@ -136,8 +150,8 @@ impl Engine {
             ids: Arc::clone(&parts.ids),
             lanes: LANES_DEFAULT,
             life: life.clone(),
-            shared: parts.shared,
-            head: head_changes,
+            shared: parts.replica.is_some(),
+            head: head_changes.clone(),
             effects: effects_started,
         });
         let tasks = Tasks {
@@ -146,12 +160,14 @@ impl Engine {
             writer: TaskTracker::new(),
             writer_stop: CancellationToken::new(),
             failed: Arc::default(),
-            effects: std::sync::Mutex::new(Some(effects)),
+            effects: Mutex::new(Some(effects)),
         };
         tasks
             .writer
             .spawn(tasks.watched(service, task.run(tasks.writer_stop.clone())));
-        let reader = Reader::new(Arc::clone(&parts.store), cache, parts.shared);
+        let reader = Reader::new(Arc::clone(&parts.store), cache, parts.replica.is_some());
+        let replica = parts.replica;
+        let duty = replica.map_or(Duty::Ours, |_| Duty::Unknown);
         let engine = Self {
             inner: Arc::new(Inner {
                 service,
@@ -160,9 +176,15 @@ impl Engine {
                 writer,
                 reader,
                 head,
+                duty: watch::Sender::new(duty),
+                consumers: Mutex::default(),
                 tasks,
             }),
         };
+        if let Some(replica) = replica {
+            engine.spawn(|stop| follow_head(engine.clone(), head_changes, stop));
+            engine.spawn(|stop| lease::keep(engine.clone(), replica, stop));
+        }
         engine.watch(Arc::new(idempotency::Expiry { engine: engine.clone() }));
         Ok(engine)
     }
@@ -200,7 +222,7 @@ impl Engine {
     /// Whether other processes write to the same store.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        self.inner.parts.shared
+        self.inner.parts.replica.is_some()
     }
 
     /// What a lease is written by, now.
@@ -213,7 +235,8 @@ impl Engine {
         &self.inner.life
     }
 
-    /// The journal's last position, as this process knows it; changes with each commit.
+    /// The journal's last position, as this process knows it: changes with each commit, and soon after one by another
+    /// replica.
     #[must_use]
     pub fn head(&self) -> watch::Receiver<Position> {
         self.inner.head.clone()
@@ -224,6 +247,40 @@ impl Engine {
         let tasks = &self.inner.tasks;
         let task = task(tasks.background_stop.clone());
         tasks.background.spawn(tasks.watched(self.service(), task));
+    }
+
+    /// Runs a task on one replica at a time, until the service stops. It may be told to stop and be started again.
+    pub fn spawn_alone<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        task: impl Fn(CancellationToken) -> F + Send + Sync + 'static,
+    ) {
+        let duty = self.inner.duty.subscribe();
+        self.spawn(move |stop| lease::while_ours(duty, stop, task));
+    }
+
+    /// Whose the background work is.
+    pub(crate) fn duty(&self) -> &watch::Sender<Duty> {
+        &self.inner.duty
+    }
+
+    /// Counts a consumer among those that tell whether events of `source` are still to be seen.
+    pub(crate) fn consumes(&self, source: Service, progress: Arc<Progress>) {
+        self.consumers().push((source, progress));
+    }
+
+    /// The services whose events the consumers here have not seen all of.
+    pub(crate) fn behind_of(&self) -> Vec<Service> {
+        let consumers = self.consumers();
+        let behind = consumers.iter().filter(|(_, progress)| progress.is_behind());
+        behind
+            .map(|(source, _)| *source)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
+    }
+
+    fn consumers(&self) -> MutexGuard<'_, Vec<(Service, Arc<Progress>)>> {
+        self.inner.consumers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether one of the service's tasks has panicked, which none should: the process is to be started again.
@@ -240,7 +297,7 @@ impl Engine {
     /// Watches a kind of timer.
     pub fn watch(&self, deadline: Arc<dyn Deadline>) {
         let engine = self.clone();
-        self.spawn(|stop| deadline::run(engine, deadline, stop));
+        self.spawn_alone(move |stop| deadline::run(engine.clone(), Arc::clone(&deadline), stop));
     }
 
     /// Runs the service's effects. To be called once, with all of them, before any command is given.
@@ -250,7 +307,7 @@ impl Engine {
             .tasks
             .effects
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner)
             .take();
         let started = taken.expect("a service names its effects once");
         let engine = self.clone();
@@ -287,5 +344,17 @@ impl Engine {
         tasks.writer_stop.cancel();
         tasks.writer.close();
         tasks.writer.wait().await;
+    }
+}
+
+/// Tells of what other replicas have added to the journal.
+async fn follow_head(engine: Engine, head: watch::Sender<Position>, stop: CancellationToken) {
+    let mut pause = HEAD_POLL;
+    while stop.run_until_cancelled(engine.clock().sleep(pause)).await.is_some() {
+        let tail = engine.reader().store().tail(Position::START, 0).await;
+        pause = if tail.is_ok() { HEAD_POLL } else { HEAD_POLL_DOWN };
+        if let Ok(tail) = tail {
+            writer::announce(&head, tail.head.position);
+        }
     }
 }

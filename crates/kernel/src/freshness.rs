@@ -106,7 +106,7 @@ mod tests {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(schema(&[]), ids.uuid(now)));
         let parts = Parts {
             store,
-            shared: false,
+            replica: None,
             clock: Arc::new(ManualClock::starting_at(now)),
             ids,
         };

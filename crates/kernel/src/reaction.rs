@@ -13,6 +13,7 @@ use crate::bus::{Bus, Group, Message};
 use crate::document::{Collection, Document, Kind};
 use crate::engine::Engine;
 use crate::event::{Epoch, LANES_DEFAULT, Lane, Position};
+use crate::lease::Duty;
 use crate::store::StoreError;
 use crate::unit::Unit;
 
@@ -141,9 +142,14 @@ impl Consumers {
         let mut progress = BTreeMap::new();
         for reaction in &reactions {
             for group in Self::groups(engine.service(), std::slice::from_ref(reaction)) {
-                let runner = runner::Runner::new(engine.clone(), Arc::clone(bus), Arc::clone(reaction), group.clone());
-                progress.insert(group, runner.progress());
-                engine.spawn(|stop| runner.run(stop));
+                let behind = Arc::new(Progress::of(engine));
+                engine.consumes(group.source, Arc::clone(&behind));
+                progress.insert(group.clone(), Arc::clone(&behind));
+                let (runs_on, bus, reaction) = (engine.clone(), Arc::clone(bus), Arc::clone(reaction));
+                engine.spawn_alone(move |stop| {
+                    let (engine, bus, reaction) = (runs_on.clone(), Arc::clone(&bus), Arc::clone(&reaction));
+                    runner::Runner::new(engine, bus, reaction, group.clone(), Arc::clone(&behind)).run(stop)
+                });
             }
         }
         Self {
@@ -153,21 +159,30 @@ impl Consumers {
         }
     }
 
-    /// Waits until every consumer has its first checkpoints: what happens from now on is seen by those, too, that begin
-    /// at the present. Waits as long as the bus or the store cannot be reached.
+    /// Waits until every consumer has its first checkpoints, here or in another replica: what happens from now on is seen by
+    /// those, too, that begin at the present. Waits as long as the bus or the store cannot be reached.
     pub async fn begun(&self) {
-        for progress in self.progress.values() {
-            // The sender is in the same structure, so it is never gone.
-            let _ = progress.begun.subscribe().wait_for(|begun| *begun).await;
+        let mut duty = self.engine.duty().subscribe();
+        let here = async {
+            for progress in self.progress.values() {
+                // The sender is in the same structure, so it is never gone.
+                let _ = progress.begun.subscribe().wait_for(|begun| *begun).await;
+            }
+        };
+        tokio::select! {
+            () = here => {}
+            Ok(_) = duty.wait_for(|duty| matches!(duty, Duty::Theirs { .. })) => {}
         }
     }
 
-    /// Whether what is fed from `source` is known to be behind it.
+    /// Whether what is fed from `source` is known to be behind it, or may be since nobody is known to feed it.
     #[must_use]
     pub fn is_behind(&self, source: Service) -> bool {
-        self.progress
-            .iter()
-            .any(|(group, progress)| group.source == source && progress.is_behind())
+        match &*self.engine.duty().borrow() {
+            Duty::Ours => self.engine.behind_of().contains(&source),
+            Duty::Theirs { behind_of } => behind_of.contains(&source),
+            Duty::Unknown => true,
+        }
     }
 
     /// When the newest event happened that came from `source` since the process started.
@@ -211,6 +226,14 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Behind, for all that is known, unless it is another replica that consumes.
+    fn of(engine: &Engine) -> Self {
+        Self {
+            catching_up: AtomicBool::new(!engine.is_shared()),
+            ..Self::default()
+        }
+    }
+
     /// Whether it is known not to have seen everything.
     #[must_use]
     pub fn is_behind(&self) -> bool {

@@ -40,6 +40,12 @@ impl Document for RelayCursor {
     };
 }
 
+/// Publishes the service's journal, on one replica at a time, until the service stops.
+pub fn start(engine: &Engine, bus: &Arc<dyn Bus>) {
+    let (published, bus) = (engine.clone(), Arc::clone(bus));
+    engine.spawn_alone(move |stop| run(published.clone(), Arc::clone(&bus), stop));
+}
+
 /// Publishes the service's journal until told to stop. An unreachable broker is waited for without limit; meanwhile
 /// the journal keeps everything, and nothing gathers in memory.
 pub async fn run(engine: Engine, bus: Arc<dyn Bus>, stop: CancellationToken) {

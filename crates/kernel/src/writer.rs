@@ -152,6 +152,15 @@ pub(crate) struct Setup {
     pub(crate) effects: mpsc::Sender<Attempt>,
 }
 
+/// Tells how far the journal goes, unless that is known.
+pub(crate) fn announce(head: &watch::Sender<Position>, last: Position) {
+    head.send_if_modified(|head| {
+        let news = *head < last;
+        *head = last.max(*head);
+        news
+    });
+}
+
 /// The writer and the task that must run for it to answer.
 pub(crate) fn writer(setup: Setup) -> (Writer, Task) {
     let (client, client_jobs) = mpsc::channel(QUEUE_CLIENT_MAX);

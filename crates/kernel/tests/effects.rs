@@ -122,7 +122,7 @@ impl Rig {
     ) -> Self {
         let parts = Parts {
             store: Arc::clone(store) as _,
-            shared: false,
+            replica: None,
             clock: Arc::clone(clock) as _,
             ids: Arc::new(Ids::from_entropy()),
         };

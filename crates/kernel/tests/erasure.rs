@@ -46,11 +46,12 @@ struct Replica {
 
 impl Replica {
     async fn start(store: &Arc<dyn Store>, clock: &Arc<ManualClock>, shared: bool) -> Self {
+        let ids = Arc::new(Ids::from_entropy());
         let parts = Parts {
             store: Arc::clone(store),
-            shared,
+            replica: shared.then(|| ids.uuid(jiff::Timestamp::UNIX_EPOCH)),
             clock: Arc::clone(clock) as _,
-            ids: Arc::new(Ids::from_entropy()),
+            ids,
         };
         let engine = Engine::start(Service::Orders, parts).await.unwrap();
         let keys = Arc::new(Jwks { keys: Vec::new() });

@@ -143,7 +143,7 @@ async fn engine_at(time: &str, service: Service, store: Arc<dyn Store>) -> Engin
         service,
         Parts {
             store,
-            shared: false,
+            replica: None,
             clock,
             ids,
         },

@@ -121,7 +121,7 @@ async fn rig_on(store: Arc<dyn Store>, shared: bool) -> Rig {
     let ids = Arc::new(Ids::from_seed(SEEDS.fetch_add(1, Ordering::Relaxed)));
     let parts = Parts {
         store: Arc::clone(&store) as _,
-        shared,
+        replica: shared.then(|| ids.uuid(jiff::Timestamp::UNIX_EPOCH)),
         clock: Arc::clone(&clock) as _,
         ids,
     };

@@ -215,7 +215,7 @@ impl World {
                 poison: inner.poison.clone(),
                 line: line.clone(),
             }),
-            shared: false,
+            replica: None,
             clock: self.clock(),
             ids: Arc::clone(&inner.ids),
         };
@@ -226,7 +226,7 @@ impl World {
             poison: inner.poison.clone(),
             line: line.clone(),
         });
-        engine.spawn(|stop| relay::run(engine.clone(), Arc::clone(&bus), stop));
+        relay::start(&engine, &bus);
         let access = AccessEvents::new(self.clock(), Arc::clone(&inner.ids));
         let keys = Arc::new(Published(Arc::clone(&inner.keys)));
         let verifier = Arc::new(Verifier::new(keys, self.clock()));

@@ -47,7 +47,7 @@ impl Harness {
             let store: Arc<dyn Store> = Arc::new(MemoryStore::new(schema(own), ids.uuid(origin)));
             let parts = Parts {
                 store,
-                shared: false,
+                replica: None,
                 clock: Arc::clone(&clock) as _,
                 ids: Arc::clone(&ids),
             };

@@ -144,7 +144,7 @@ pub fn assert_views_are_the_fold<A>(
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(schema(collections), ids.uuid(origin)));
         let parts = Parts {
             store: Arc::clone(&store),
-            shared: false,
+            replica: None,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             ids: Arc::clone(&ids),
         };

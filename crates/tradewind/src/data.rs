@@ -1,12 +1,14 @@
 //! The data directory: one SQLite file per service, the payment ledger, and a lock that keeps a second process out.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use contracts::Service;
+use kernel::clock::{Clock, Ids};
+use uuid::Uuid;
 
 /// The directory, held by this process until it is dropped.
 #[derive(Debug)]
@@ -62,6 +64,23 @@ impl DataDirectory {
     #[must_use]
     pub fn ledger(&self) -> PathBuf {
         self.path.join("payment-ledger.jsonl")
+    }
+
+    /// The name of whoever runs on this directory, among the replicas that share a database. Made at the first start.
+    pub fn replica(&self, ids: &Ids, clock: &dyn Clock) -> Result<Uuid> {
+        let path = self.path.join("replica");
+        let named = || -> Result<Uuid> {
+            match std::fs::read_to_string(&path) {
+                Ok(name) => Ok(name.trim().parse()?),
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    let name = ids.uuid(clock.now());
+                    std::fs::write(&path, format!("{name}\n"))?;
+                    Ok(name)
+                }
+                Err(error) => Err(error.into()),
+            }
+        };
+        named().with_context(|| format!("{} is not readable; if it is damaged, remove it", path.display()))
     }
 
     /// Keeps the first admin's password, readable by its owner alone.

@@ -154,6 +154,7 @@ impl System {
     ) -> Result<Self> {
         let clock = around.clock(Arc::new(SystemClock::new()));
         let ids = Arc::new(Ids::from_entropy());
+        let replica = data.replica(&ids, clock.as_ref())?;
         let mut engines = BTreeMap::new();
         let mut stores = Vec::new();
         let places = SERVICES.map(|described| Place::of(described.service, config, data));
@@ -162,7 +163,7 @@ impl System {
             stores.push(Arc::clone(&store));
             let parts = Parts {
                 store: around.store(described.service, store),
-                shared: place.is_shared(),
+                replica: place.is_shared().then_some(replica),
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
             };
@@ -231,7 +232,7 @@ impl System {
         .to_vec();
         if around.is_published_to() {
             for engine in engines.values() {
-                engine.spawn(|stop| relay::run(engine.clone(), Arc::clone(&bus), stop));
+                relay::start(engine, &bus);
             }
         }
         // So that nobody is served whose order would come before a consumer begins.

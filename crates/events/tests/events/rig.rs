@@ -213,7 +213,7 @@ impl Rig {
             Service::Events,
             Parts {
                 store,
-                shared: false,
+                replica: None,
                 clock,
                 ids,
             },

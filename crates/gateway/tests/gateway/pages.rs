@@ -118,7 +118,7 @@ async fn a_process_looks_at_its_stores_and_at_its_tasks() {
     let setup = setup();
     let parts = Parts {
         store: Arc::new(MemoryStore::new(schema, Uuid::nil())),
-        shared: false,
+        replica: None,
         clock: Arc::clone(&setup.clock) as _,
         ids: Arc::new(Ids::from_seed(1)),
     };

@@ -1,4 +1,5 @@
-//! Several processes on one store, all of them handed every event.
+//! Several processes on one store, all of them handed every event: each takes the lease for its own, as a replica does that
+//! has not noticed yet that it lost it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +23,13 @@ const PIECES: u64 = 40;
 async fn processes_that_share_a_store_sell_each_piece_once() {
     let harness = Harness::new(Service::Inventory, COLLECTIONS).await;
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(schema(COLLECTIONS), harness.uuid()));
+    let replica = Some(harness.uuid());
     let mut processes = Vec::new();
     for seed in 0..PROCESSES {
         let clock = Arc::clone(harness.clock()) as Arc<dyn Clock>;
         let parts = Parts {
             store: Arc::clone(&store),
-            shared: true,
+            replica,
             clock,
             ids: Arc::new(Ids::from_seed(seed)),
         };

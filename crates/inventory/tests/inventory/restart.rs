@@ -31,7 +31,7 @@ async fn a_batch_of_payments_after_a_restart_is_read_at_once_and_sold() {
     let store = Arc::clone(shop.harness.engine().reader().store());
     let parts = Parts {
         store,
-        shared: false,
+        replica: None,
         clock,
         ids: Arc::new(Ids::from_seed(1)),
     };

@@ -72,9 +72,13 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    pub(crate) fn new(engine: Engine, bus: Arc<dyn Bus>, reaction: Arc<dyn Reaction>, group: Group) -> Self {
-        let progress = Arc::new(Progress::default());
-        progress.catching_up.store(true, Ordering::Relaxed);
+    pub(crate) fn new(
+        engine: Engine,
+        bus: Arc<dyn Bus>,
+        reaction: Arc<dyn Reaction>,
+        group: Group,
+        progress: Arc<Progress>,
+    ) -> Self {
         Self {
             engine,
             bus,
@@ -86,12 +90,15 @@ impl Runner {
         }
     }
 
-    pub(crate) fn progress(&self) -> Arc<Progress> {
-        Arc::clone(&self.progress)
-    }
-
     /// Consumes until told to stop. An unavailable bus or store is waited for without limit.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
+        self.progress.note(0, true);
+        self.run_until(stop).await;
+        // Whoever goes on knows how far it has come.
+        self.progress.note(0, false);
+    }
+
+    async fn run_until(&mut self, stop: CancellationToken) {
         let mut failures = 0;
         loop {
             let handled_before = self.progress.handled();

@@ -9,7 +9,6 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::document::Collection;
-use crate::event::Position;
 use crate::overlay::{Beneath, Fault, Overlay};
 use crate::store::{Batch, CommitError, Committed, Conflict, Query, Store};
 use crate::unit::Turn;
@@ -234,7 +233,7 @@ impl<'a> Groups<'a> {
         let effects = std::mem::take(&mut overlay.effects);
         overlay.publish();
         if let Some(committed) = committed.filter(|_| appends) {
-            self.announce(committed.last);
+            super::announce(&self.setup.head, committed.last);
         }
         for attempt in effects {
             // A full queue costs nothing: the effect is in the store and is found there when its lease has ended.
@@ -309,14 +308,6 @@ impl<'a> Groups<'a> {
                 Conflict::Time(head) => self.not_before = self.not_before.max(head),
             }
         }
-    }
-
-    fn announce(&self, last: Position) {
-        self.setup.head.send_if_modified(|head| {
-            let news = *head < last;
-            *head = last.max(*head);
-            news
-        });
     }
 }
 

@@ -205,7 +205,7 @@ impl Rig {
         let (store, ids) = (Arc::clone(self.engine.reader().store()), Arc::new(Ids::from_seed(8)));
         let parts = Parts {
             store,
-            shared: false,
+            replica: None,
             clock,
             ids,
         };

@@ -76,7 +76,7 @@ impl Shop {
         self.sleep(Duration::from_millis(1)).await;
         let parts = Parts {
             store: Arc::clone(self.engine.reader().store()),
-            shared: false,
+            replica: None,
             clock: Arc::clone(self.engine.clock()),
             ids: Arc::clone(self.engine.ids()),
         };

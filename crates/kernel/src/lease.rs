@@ -1,0 +1,197 @@
+//! What one replica of a service does at a time: consumers, timers and the relay. It holds a lease, which the others watch.
+//!
+//! Whether it has lapsed goes by each replica's own time since it saw the last renewal: clocks differ. A lease only spares work: what is done under one that has lapsed unnoticed is refused or found done by the versions
+//! of checkpoints, cursors and documents, as it would be without any.
+
+use std::time::Duration;
+
+use contracts::Service;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::context::Context;
+use crate::document::{Collection, Document, Kind};
+use crate::effect::{LEASE, LEASE_RENEWAL};
+use crate::engine::Engine;
+use crate::writer::{self, Priority};
+
+/// How often the others look at it.
+const LOOK: Duration = Duration::from_secs(1);
+const BACKGROUND: &str = "background";
+
+/// Who works in the background, as the store has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lease {
+    /// See [`crate::engine::Parts::replica`].
+    holder: Uuid,
+    /// Counts on with each, so that a renewal is seen.
+    renewals: u64,
+    /// The services whose events the holder's consumers have not seen all of.
+    behind_of: Vec<Service>,
+}
+
+impl Document for Lease {
+    const COLLECTION: &'static Collection = &Collection {
+        name: "leases",
+        kind: Kind::Record,
+        columns: &[],
+        indexes: &[],
+    };
+}
+
+/// Who works in the background, as this replica knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Duty {
+    /// Not known yet, or not any more.
+    Unknown,
+    /// This replica.
+    Ours,
+    /// Another one, whose consumers have not seen all events of these services.
+    Theirs { behind_of: Vec<Service> },
+}
+
+/// Holds the lease when nobody else does, until told to stop; then it is given back.
+pub(crate) async fn keep(engine: Engine, replica: Uuid, stop: CancellationToken) {
+    let mut keeper = Keeper {
+        engine,
+        replica,
+        seen: None,
+        held_until: Duration::ZERO,
+    };
+    loop {
+        let found = keeper.look().await;
+        let pause = if found == Duty::Ours { LEASE_RENEWAL } else { LOOK };
+        keeper.engine.duty().send_if_modified(|duty| {
+            let changed = *duty != found;
+            *duty = found;
+            changed
+        });
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            () = keeper.engine.clock().sleep(pause) => {}
+        }
+    }
+    keeper.give_back().await;
+}
+
+struct Keeper {
+    engine: Engine,
+    replica: Uuid,
+    /// Another's lease, and since when it has not been renewed.
+    seen: Option<(Lease, Duration)>,
+    held_until: Duration,
+}
+
+impl Keeper {
+    async fn look(&mut self) -> Duty {
+        let now = self.engine.clock().monotonic();
+        match self.hold_or_see(now).await {
+            Ok(lease) if lease.holder == self.replica => {
+                self.held_until = now + LEASE;
+                Duty::Ours
+            }
+            Ok(Lease { behind_of, .. }) => Duty::Theirs { behind_of },
+            Err(error) => {
+                tracing::warn!(service = %self.engine.service(), error, "the lease for background work cannot be looked at");
+                match now < self.held_until {
+                    true => Duty::Ours,
+                    false => Duty::Unknown,
+                }
+            }
+        }
+    }
+
+    /// The lease as it is in the end: ours, if it was or if nobody keeps it up.
+    async fn hold_or_see(&mut self, now: Duration) -> Result<Lease, String> {
+        let found = self.engine.reader().get::<Lease>(BACKGROUND).await;
+        let found = found.map_err(|error| error.to_string())?;
+        let lapsed = match found.as_deref() {
+            Some(lease) if lease.holder != self.replica => {
+                if self.seen.as_ref().is_none_or(|(seen, _)| seen != lease) {
+                    self.seen = Some((lease.clone(), now));
+                }
+                let lapsed = self
+                    .seen
+                    .as_ref()
+                    .filter(|(_, since)| now.saturating_sub(*since) >= LEASE);
+                match lapsed {
+                    Some((lapsed, _)) => Some(lapsed.clone()),
+                    None => return Ok(lease.clone()),
+                }
+            }
+            _ => None,
+        };
+        let held = self.hold(lapsed).await;
+        held.map_err(|error| error.to_string())
+    }
+
+    /// Takes or renews the lease, unless somebody else has by now another one than what has lapsed.
+    async fn hold(&self, lapsed: Option<Lease>) -> Result<Lease, writer::Error> {
+        let (holder, behind_of) = (self.replica, self.engine.behind_of());
+        self.engine
+            .writer()
+            .execute(Priority::Background, Context::system("lease"), move |unit| {
+                let found = unit.get::<Lease>(BACKGROUND);
+                if let Some(other) = found.as_deref().filter(|lease| lease.holder != holder)
+                    && lapsed.as_ref() != Some(other)
+                {
+                    return Ok(other.clone());
+                }
+                let lease = Lease {
+                    holder,
+                    renewals: found.map_or(0, |lease| lease.renewals) + 1,
+                    behind_of: behind_of.clone(),
+                };
+                unit.put(BACKGROUND, lease.clone());
+                Ok(lease)
+            })
+            .await
+    }
+
+    async fn give_back(self) {
+        let holder = self.replica;
+        let given = self
+            .engine
+            .writer()
+            .execute(Priority::Background, Context::system("lease"), move |unit| {
+                if unit
+                    .get::<Lease>(BACKGROUND)
+                    .is_some_and(|lease| lease.holder == holder)
+                {
+                    unit.delete::<Lease>(BACKGROUND);
+                }
+                Ok::<(), writer::Error>(())
+            });
+        if let Err(error) = given.await {
+            tracing::warn!(service = %self.engine.service(), %error, "the lease for background work was not given back; it will lapse");
+        }
+    }
+}
+
+/// Runs a task whenever it is this replica's duty, until told to stop.
+pub(crate) async fn while_ours<F: Future<Output = ()>>(
+    mut duty: watch::Receiver<Duty>,
+    stop: CancellationToken,
+    task: impl Fn(CancellationToken) -> F,
+) {
+    loop {
+        let ours = async { duty.wait_for(|duty| *duty == Duty::Ours).await.is_ok() };
+        if stop.run_until_cancelled(ours).await != Some(true) {
+            return;
+        }
+        let shift = stop.child_token();
+        let work = task(shift.clone());
+        tokio::pin!(work);
+        let relieved = async { duty.wait_for(|duty| *duty != Duty::Ours).await.is_ok() };
+        tokio::select! {
+            biased;
+            _ = relieved => {}
+            () = &mut work => return,
+        }
+        shift.cancel();
+        work.await;
+    }
+}
