@@ -4,6 +4,8 @@
 //! declared collections; an adapter (`sqlite`) adds connections, transactions and the reading of rows.
 
 mod dialect;
+#[cfg(feature = "postgres")]
+mod network;
 mod open;
 #[cfg(feature = "postgres")]
 mod postgres;

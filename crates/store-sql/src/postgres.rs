@@ -5,6 +5,7 @@ mod open;
 mod statements;
 mod transaction;
 
+use std::fmt;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,20 +15,19 @@ use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use kernel::document::{ColumnType, Key, Value};
 use kernel::event::{Position, Recorded, StreamId};
-use kernel::store::serial::{self, Keys, Written};
 use kernel::store::{
     Batch, CommitError, Committed, Found, Opened, Query, Schema, Store, StoreError, Stored, TAIL_BYTES_MAX, Tail,
 };
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _};
 use uuid::Uuid;
 
 use crate::dialect::Dialect;
+use crate::network::{self, Reading, unavailable};
 use crate::open::OpenError;
-use crate::postgres::failure::unavailable;
 use crate::postgres::statements::Statements;
 use crate::postgres::transaction::PostgresTransaction;
-use crate::rows::{self, Cells};
+use crate::rows;
 use crate::statements::{Page, Parameter, Section};
 
 /// PostgreSQL's own words.
@@ -62,9 +62,9 @@ const SETTINGS: [(&str, &str); 4] = [
 ];
 
 /// Where a store is and what it holds.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PostgresOptions {
-    /// How to connect.
+    /// How to connect, with the password.
     connect: PgConnectOptions,
     /// The database's schema that has the service's tables; made if it is not there.
     pub namespace: String,
@@ -86,7 +86,8 @@ impl PostgresOptions {
         let connect = PgConnectOptions::from_str(url)?
             .application_name(&format!("tradewind {namespace}"))
             .options([("search_path", namespace)])
-            .options(SETTINGS);
+            .options(SETTINGS)
+            .disable_statement_logging();
         Ok(Self {
             connect,
             namespace: namespace.to_owned(),
@@ -96,6 +97,13 @@ impl PostgresOptions {
             connections: 8,
             rebuild: Vec::new(),
         })
+    }
+}
+
+impl fmt::Debug for PostgresOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("PostgresOptions");
+        shown.field("namespace", &self.namespace).finish_non_exhaustive()
     }
 }
 
@@ -129,24 +137,9 @@ impl PostgresStore {
     }
 }
 
-/// Writes a batch in one transaction.
 async fn commit(pool: PgPool, statements: Arc<Statements>, batch: Arc<Batch>) -> Result<Committed, CommitError> {
     let begun = pool.begin().await.map_err(|error| unavailable(&error))?;
-    let mut transaction = PostgresTransaction::new(begun, statements);
-    match serial::write(&mut transaction, &batch).await {
-        Ok(Written::Now(committed)) => {
-            transaction.commit().await?;
-            Ok(committed)
-        }
-        Ok(Written::Before(committed)) => {
-            transaction.roll_back().await;
-            Ok(committed)
-        }
-        Err(error) => {
-            transaction.roll_back().await;
-            Err(error)
-        }
-    }
+    network::commit(PostgresTransaction::new(begun, statements), &batch).await
 }
 
 #[async_trait]
@@ -172,16 +165,7 @@ impl Store for PostgresStore {
     }
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
-        if let Some(unknown) = keys.iter().find(|key| self.schema.collection(key.collection).is_none()) {
-            return Err(StoreError::new(format_args!(
-                "the schema has no collection {}",
-                unknown.collection
-            )));
-        }
-        let mut wanted = Keys::new();
-        for key in keys {
-            wanted.entry(key.collection).or_default().push(&key.id);
-        }
+        let wanted = network::wanted(&self.schema, keys)?;
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
@@ -195,41 +179,32 @@ impl Store for PostgresStore {
             .fetch_all(&mut *self.read().await?)
             .await
             .map_err(|error| unavailable(&error))?;
-        let collections: Vec<&'static str> = wanted.into_keys().collect();
-        let mut found = std::collections::HashMap::new();
-        for row in &rows {
-            let collection = collections[usize::try_from(row.number(0)?).map_err(rows::damaged)?];
-            let key = Key {
-                collection,
-                id: row.text(1)?.into(),
-            };
-            found.insert(key, stored(row, 2)?);
-        }
+        let found = network::by_key(&rows, &wanted, |row| rows::stored(row, 2))?;
         Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
     }
 
     async fn query(&self, query: &Query) -> Result<Vec<Found>, StoreError> {
         query.check()?;
         let sections = Section::of(query);
-        let mut found = Vec::new();
+        let mut page = Reading::new(query);
         if let [section] = sections {
-            read_section(&mut *self.read().await?, query, *section, &mut found).await?;
+            read_section(&mut *self.read().await?, query, *section, &mut page).await?;
         } else if !sections.is_empty() {
             let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
             let begun = self.pool.begin_with(begin).await;
             let mut snapshot = begun.map_err(|error| unavailable(&error))?;
             for section in sections {
-                read_section(&mut snapshot, query, *section, &mut found).await?;
+                read_section(&mut snapshot, query, *section, &mut page).await?;
             }
         }
-        Ok(found)
+        Ok(page.finish())
     }
 
     async fn stream(&self, id: &StreamId, from_version: u64, limit: usize) -> Result<Vec<Recorded>, StoreError> {
         let select = sqlx::query(statements::STREAM)
             .bind(id.as_str())
             .bind(i64::try_from(from_version).unwrap_or(i64::MAX))
-            .bind(row_limit(limit));
+            .bind(rows::limit(limit));
         let rows = select
             .fetch_all(&mut *self.read().await?)
             .await
@@ -243,7 +218,7 @@ impl Store for PostgresStore {
         if limit > 0 {
             let select = sqlx::query(statements::TAIL)
                 .bind(i64::try_from(after.0).unwrap_or(i64::MAX))
-                .bind(row_limit(limit))
+                .bind(rows::limit(limit))
                 .bind(i64::try_from(TAIL_BYTES_MAX).unwrap_or(i64::MAX));
             let rows = select.fetch_all(&mut *connection).await;
             let rows = rows.map_err(|error| unavailable(&error))?;
@@ -264,16 +239,14 @@ async fn read_section(
     connection: &mut PgConnection,
     query: &Query,
     section: Section,
-    found: &mut Vec<Found>,
+    page: &mut Reading<'_>,
 ) -> Result<(), StoreError> {
-    let missing = query.limit - found.len();
-    let mut bytes: usize = found.iter().map(|found| found.stored.document.len()).sum();
-    if missing == 0 || (bytes >= query.bytes_max && !found.is_empty()) {
+    if page.is_full() {
         return Ok(());
     }
-    let page = Page::new(&POSTGRES, query, section);
-    let mut select = sqlx::query(AssertSqlSafe(page.text));
-    for parameter in page.parameters {
+    let text = Page::new(&POSTGRES, query, section);
+    let mut select = sqlx::query(AssertSqlSafe(text.text));
+    for parameter in text.parameters {
         select = match parameter {
             Parameter::Text(text) => select.bind(text),
             Parameter::Value(Value::Text(text)) => select.bind(&**text),
@@ -281,51 +254,14 @@ async fn read_section(
             Parameter::Value(Value::Null) => select.bind(None::<&str>),
         };
     }
-    let sorted_by = query.sort_column().and_then(|name| query.collection.column(name));
-    let mut rows = select.bind(row_limit(missing)).fetch(connection);
+    let mut rows = select.bind(page.missing()).fetch(connection);
     while let Some(row) = rows.try_next().await.map_err(|error| unavailable(&error))? {
-        let sort = sorted_by.map(|place| value(&row, 3, query.collection.columns[place].column_type));
-        let stored = stored(&row, 1)?;
-        bytes += stored.document.len();
-        found.push(Found {
-            id: row.text(0)?.into(),
-            sort: sort.transpose()?,
-            stored,
-        });
-        if bytes >= query.bytes_max {
+        page.take(&row)?;
+        if page.is_full() {
             break;
         }
     }
     Ok(())
 }
 
-impl Cells for PgRow {
-    fn number(&self, place: usize) -> Result<i64, StoreError> {
-        self.try_get(place).map_err(rows::damaged)
-    }
-
-    fn text(&self, place: usize) -> Result<&str, StoreError> {
-        self.try_get(place).map_err(rows::damaged)
-    }
-}
-
-/// `version` and `doc`, from this column on.
-fn stored(row: &PgRow, first: usize) -> Result<Stored, StoreError> {
-    Ok(Stored {
-        version: rows::count(row, first)?,
-        document: row.text(first + 1)?.into(),
-    })
-}
-
-fn value(row: &PgRow, place: usize, column_type: ColumnType) -> Result<Value, StoreError> {
-    let value = match column_type {
-        ColumnType::Integer => row.try_get::<Option<i64>, _>(place).map(Value::from),
-        ColumnType::Text => row.try_get::<Option<&str>, _>(place).map(Value::from),
-    };
-    value.map_err(rows::damaged)
-}
-
-/// A limit that the database takes: beyond what it can count there is none.
-fn row_limit(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
-}
+network::readable!(PgRow);

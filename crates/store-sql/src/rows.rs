@@ -5,7 +5,7 @@ use std::fmt::Display;
 use contracts::EventId;
 use jiff::Timestamp;
 use kernel::event::{Epoch, Lane, Meta, Position, Recorded, StreamId};
-use kernel::store::{Head, StoreError};
+use kernel::store::{Head, StoreError, Stored};
 use serde_json::value::RawValue;
 
 /// A row, by the places of its columns.
@@ -45,6 +45,14 @@ pub(crate) fn event(row: &impl Cells) -> Result<Recorded, StoreError> {
     })
 }
 
+/// `version` and `doc`, from this column on.
+pub(crate) fn stored(row: &impl Cells, first: usize) -> Result<Stored, StoreError> {
+    Ok(Stored {
+        version: count(row, first)?,
+        document: row.text(first + 1)?.into(),
+    })
+}
+
 /// A version or a position.
 pub(crate) fn count(row: &impl Cells, place: usize) -> Result<u64, StoreError> {
     row.number(place)?.try_into().map_err(damaged)
@@ -53,6 +61,11 @@ pub(crate) fn count(row: &impl Cells, place: usize) -> Result<u64, StoreError> {
 /// Something that no commit of ours wrote.
 pub(crate) fn damaged(error: impl Display) -> StoreError {
     StoreError::new(format_args!("the journal is damaged: {error}"))
+}
+
+/// A limit that the database takes: beyond what it can count there is none.
+pub(crate) fn limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 fn position(row: &impl Cells, place: usize) -> Result<Position, StoreError> {

@@ -1,17 +1,12 @@
 //! What PostgreSQL's errors mean to the port.
 
-use kernel::store::{CommitError, StoreError};
+use kernel::store::CommitError;
 use sqlx::Error;
 
-use crate::open::OpenError;
+use crate::network::unavailable;
 
 /// Classes of SQLSTATE that are about a value: it is out of range, breaks a constraint, or is too large.
 const CONTENT: [&str; 3] = ["22", "23", "54"];
-
-/// A read that failed, or a write before its COMMIT, which rolls back.
-pub(super) fn unavailable(error: &Error) -> StoreError {
-    StoreError::new(error)
-}
 
 /// A statement of a batch that failed; the transaction is rolled back after it.
 pub(super) fn of_statement(error: &Error) -> CommitError {
@@ -31,11 +26,5 @@ pub(super) fn of_commit(error: &Error) -> CommitError {
     match error.as_database_error() {
         Some(_) => CommitError::Unavailable(unavailable(error)),
         None => CommitError::Unknown(error.to_string()),
-    }
-}
-
-impl From<Error> for OpenError {
-    fn from(error: Error) -> Self {
-        Self::Database(Box::new(error))
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kernel::document::{ColumnType, Key, Value};
-use kernel::event::{Position, Recorded, StreamId};
+use kernel::event::{Recorded, StreamId};
 use kernel::store::serial::{Keys, Latest, Row, Transaction};
 use kernel::store::{CommitError, Head};
 use sqlx::{AssertSqlSafe, Postgres};
 
+use crate::network::{self, signed};
 use crate::postgres::failure::{of_commit, of_statement};
 use crate::postgres::statements::{self, Statements};
 use crate::rows::{self, Cells as _};
@@ -26,12 +27,15 @@ impl PostgresTransaction {
             statements,
         }
     }
+}
 
-    pub(super) async fn commit(self) -> Result<(), CommitError> {
+#[async_trait]
+impl network::Transaction for PostgresTransaction {
+    async fn commit(self) -> Result<(), CommitError> {
         self.transaction.commit().await.map_err(|error| of_commit(&error))
     }
 
-    pub(super) async fn roll_back(self) {
+    async fn roll_back(self) {
         // Where that fails the connection is gone, and the server rolls back.
         let _ = self.transaction.rollback().await;
     }
@@ -46,13 +50,9 @@ impl Transaction for PostgresTransaction {
         let head = rows::head(&head.map_err(|error| of_statement(&error))?)?;
         let latest = sqlx::query(statements::LATEST).bind(writer);
         let latest = latest.fetch_optional(&mut *self.transaction).await;
-        let latest = latest.map_err(|error| of_statement(&error))?.map(|row| {
-            Ok::<_, CommitError>(Latest {
-                batch: row.text(0)?.parse().map_err(rows::damaged)?,
-                last: Position(rows::count(&row, 1)?),
-            })
-        });
-        Ok((head, latest.transpose()?))
+        let latest = latest.map_err(|error| of_statement(&error))?;
+        let latest = latest.as_ref().map(network::latest).transpose()?;
+        Ok((head, latest))
     }
 
     async fn versions(&mut self, keys: &Keys<'_>) -> Result<HashMap<Key, u64>, CommitError> {
@@ -62,13 +62,7 @@ impl Transaction for PostgresTransaction {
         }
         let found = select.fetch_all(&mut *self.transaction).await;
         let found = found.map_err(|error| of_statement(&error))?;
-        let collections: Vec<&'static str> = keys.keys().copied().collect();
-        let versions = found.iter().map(|row| {
-            let collection = collections[usize::try_from(row.number(0)?).map_err(rows::damaged)?];
-            let id = row.text(1)?.into();
-            Ok((Key { collection, id }, rows::count(row, 2)?))
-        });
-        versions.collect()
+        Ok(network::by_key(&found, keys, |row| rows::count(row, 2))?)
     }
 
     async fn stream_versions(&mut self, streams: &[&StreamId]) -> Result<HashMap<StreamId, u64>, CommitError> {
@@ -163,9 +157,4 @@ fn text(value: &Value) -> Option<&str> {
         Value::Text(text) => Some(text),
         _ => None,
     }
-}
-
-/// Versions and positions count one by one from 1, so a larger number than the database has is one that nothing has.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(-1)
 }

@@ -18,7 +18,7 @@ pub(super) fn stream(
     let mut select = connection
         .prepare_cached(statements::STREAM)
         .map_err(|error| unavailable(&error))?;
-    let rows = select.query(params![id.as_str(), from_version, row_limit(limit)]);
+    let rows = select.query(params![id.as_str(), from_version, rows::limit(limit)]);
     events(rows.map_err(|error| unavailable(&error))?, usize::MAX)
 }
 
@@ -29,7 +29,7 @@ pub(super) fn tail(connection: &mut Connection, after: Position, limit: usize) -
         let mut select = connection
             .prepare_cached(statements::TAIL)
             .map_err(|error| unavailable(&error))?;
-        let rows = select.query(params![after, row_limit(limit)]);
+        let rows = select.query(params![after, rows::limit(limit)]);
         found = events(rows.map_err(|error| unavailable(&error))?, TAIL_BYTES_MAX)?;
     }
     // Read after the events, so the head is at or beyond them without a transaction around both.
@@ -40,11 +40,6 @@ pub(super) fn tail(connection: &mut Connection, after: Position, limit: usize) -
         .query_row([], |row| Ok(rows::head(row)))
         .map_err(|error| unavailable(&error))??;
     Ok(Tail { head, events: found })
-}
-
-/// A limit that SQLite takes: beyond what it can count there is none.
-pub(super) fn row_limit(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 /// The events up to and with the one that brings their data to `bytes_max`.

@@ -8,9 +8,9 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 use tokio::sync::Semaphore;
 
+use crate::rows;
 use crate::sqlite::SQLITE;
 use crate::sqlite::failure::unavailable;
-use crate::sqlite::journal::row_limit;
 use crate::statements::{self, Page, Parameter, Section};
 
 /// Connections that are not reading at the moment, and a permit for each.
@@ -128,7 +128,7 @@ fn read_section(
             Parameter::Value(Value::Null) => select.raw_bind_parameter(place, rusqlite::types::Null)?,
         }
     }
-    select.raw_bind_parameter(place + 1, row_limit(missing))?;
+    select.raw_bind_parameter(place + 1, rows::limit(missing))?;
     let sorted_by_column = query.sort_column().is_some();
     let mut rows = select.raw_query();
     while let Some(row) = rows.next()? {

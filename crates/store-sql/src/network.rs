@@ -1,0 +1,176 @@
+//! What the adapters of databases behind a network share: they speak to them through sqlx, and commit by
+//! [`kernel::store::serial`].
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use kernel::document::{ColumnType, Key, Value};
+use kernel::event::Position;
+use kernel::store::serial::{self, Keys, Latest, Written};
+use kernel::store::{Batch, CommitError, Committed, Found, Query, Schema, StoreError};
+
+use crate::open::OpenError;
+use crate::rows::{self, Cells};
+
+/// A transaction that can be ended.
+#[async_trait]
+pub(crate) trait Transaction: serial::Transaction + Sized {
+    async fn commit(self) -> Result<(), CommitError>;
+
+    async fn roll_back(self);
+}
+
+/// Writes a batch in one transaction.
+pub(crate) async fn commit(mut transaction: impl Transaction, batch: &Batch) -> Result<Committed, CommitError> {
+    match serial::write(&mut transaction, batch).await {
+        Ok(Written::Now(committed)) => {
+            transaction.commit().await?;
+            Ok(committed)
+        }
+        Ok(Written::Before(committed)) => {
+            transaction.roll_back().await;
+            Ok(committed)
+        }
+        Err(error) => {
+            transaction.roll_back().await;
+            Err(error)
+        }
+    }
+}
+
+/// A row with values of declared columns.
+pub(crate) trait Columns: Cells {
+    fn value(&self, place: usize, column_type: ColumnType) -> Result<Value, StoreError>;
+}
+
+/// Lets the rows of an sqlx driver be read.
+macro_rules! readable {
+    ($row:ty) => {
+        impl $crate::rows::Cells for $row {
+            fn number(&self, place: usize) -> Result<i64, kernel::store::StoreError> {
+                sqlx::Row::try_get(self, place).map_err($crate::rows::damaged)
+            }
+
+            fn text(&self, place: usize) -> Result<&str, kernel::store::StoreError> {
+                sqlx::Row::try_get(self, place).map_err($crate::rows::damaged)
+            }
+        }
+
+        impl $crate::network::Columns for $row {
+            fn value(
+                &self,
+                place: usize,
+                column_type: kernel::document::ColumnType,
+            ) -> Result<kernel::document::Value, kernel::store::StoreError> {
+                use kernel::document::{ColumnType, Value};
+                let value = match column_type {
+                    ColumnType::Integer => sqlx::Row::try_get::<Option<i64>, _>(self, place).map(Value::from),
+                    ColumnType::Text => sqlx::Row::try_get::<Option<&str>, _>(self, place).map(Value::from),
+                };
+                value.map_err($crate::rows::damaged)
+            }
+        }
+    };
+}
+pub(crate) use readable;
+
+/// Ids by collection, of keys that the schema has.
+pub(crate) fn wanted<'a>(schema: &Schema, keys: &'a [Key]) -> Result<Keys<'a>, StoreError> {
+    let mut wanted = Keys::new();
+    for key in keys {
+        if schema.collection(key.collection).is_none() {
+            let unknown = key.collection;
+            return Err(StoreError::new(format_args!("the schema has no collection {unknown}")));
+        }
+        wanted.entry(key.collection).or_default().push(&key.id);
+    }
+    Ok(wanted)
+}
+
+/// What rows say of documents: the place of the collection among those asked for, the id, and what is wanted of it.
+pub(crate) fn by_key<R: Cells, T>(
+    rows: &[R],
+    asked: &Keys<'_>,
+    of: impl Fn(&R) -> Result<T, StoreError>,
+) -> Result<HashMap<Key, T>, StoreError> {
+    let collections: Vec<&'static str> = asked.keys().copied().collect();
+    let found = rows.iter().map(|row| {
+        let collection = collections[usize::try_from(row.number(0)?).map_err(rows::damaged)?];
+        let id = row.text(1)?.into();
+        Ok((Key { collection, id }, of(row)?))
+    });
+    found.collect()
+}
+
+/// `id, last` of a writer's batch.
+pub(crate) fn latest(row: &impl Cells) -> Result<Latest, StoreError> {
+    Ok(Latest {
+        batch: row.text(0)?.parse().map_err(rows::damaged)?,
+        last: Position(rows::count(row, 1)?),
+    })
+}
+
+/// A page as far as it is read, section by section.
+#[derive(Debug)]
+pub(crate) struct Reading<'a> {
+    query: &'a Query,
+    /// Of the column that the page is ordered by.
+    sort: Option<ColumnType>,
+    found: Vec<Found>,
+    bytes: usize,
+}
+
+impl<'a> Reading<'a> {
+    pub(crate) fn new(query: &'a Query) -> Self {
+        let sort = query.sort_column().and_then(|name| query.collection.column(name));
+        Self {
+            query,
+            sort: sort.map(|place| query.collection.columns[place].column_type),
+            found: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        let enough = self.bytes >= self.query.bytes_max && !self.found.is_empty();
+        enough || self.found.len() >= self.query.limit
+    }
+
+    /// How many documents it takes at most.
+    pub(crate) fn missing(&self) -> i64 {
+        rows::limit(self.query.limit - self.found.len())
+    }
+
+    /// Takes a row of a section.
+    pub(crate) fn take(&mut self, row: &impl Columns) -> Result<(), StoreError> {
+        let sort = self.sort.map(|column_type| row.value(3, column_type));
+        let stored = rows::stored(row, 1)?;
+        self.bytes += stored.document.len();
+        self.found.push(Found {
+            id: row.text(0)?.into(),
+            sort: sort.transpose()?,
+            stored,
+        });
+        Ok(())
+    }
+
+    pub(crate) fn finish(self) -> Vec<Found> {
+        self.found
+    }
+}
+
+/// A read that failed, or a write before its COMMIT, which rolls back.
+pub(crate) fn unavailable(error: &sqlx::Error) -> StoreError {
+    StoreError::new(error)
+}
+
+impl From<sqlx::Error> for OpenError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(Box::new(error))
+    }
+}
+
+/// Versions and positions count one by one from 1, so a larger number than the database has is one that nothing has.
+pub(crate) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(-1)
+}
