@@ -5,6 +5,8 @@ use kernel::document::ColumnType;
 /// How a database wants to be asked for what all of them do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dialect {
+    /// What makes one of the tables that every service has.
+    pub(crate) create_table: &'static str,
     /// The type of a signed 64-bit number.
     pub(crate) number: &'static str,
     /// The type of text that is looked up, and compares as bytes.
@@ -19,6 +21,8 @@ pub(crate) struct Dialect {
     pub(crate) small_table_options: &'static str,
     /// Whether an index can leave rows out.
     pub(crate) has_partial_indexes: bool,
+    /// Whether an index is walked where a row of values is compared with another.
+    pub(crate) compares_rows: bool,
     /// Whether an index is named together with its table.
     pub(crate) indexes_belong_to_tables: bool,
     /// What follows a table's name to have this index walked; the declaration decides, not the planner's guess.

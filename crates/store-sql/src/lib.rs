@@ -4,7 +4,9 @@
 //! declared collections; an adapter (`sqlite`) adds connections, transactions and the reading of rows.
 
 mod dialect;
-#[cfg(feature = "postgres")]
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 mod network;
 mod open;
 #[cfg(feature = "postgres")]
@@ -14,6 +16,8 @@ mod schema;
 mod sqlite;
 mod statements;
 
+#[cfg(feature = "mysql")]
+pub use crate::mysql::{MysqlOptions, MysqlStore};
 pub use crate::open::OpenError;
 #[cfg(feature = "postgres")]
 pub use crate::postgres::{PostgresOptions, PostgresStore};

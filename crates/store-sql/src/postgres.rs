@@ -32,6 +32,7 @@ use crate::statements::{Page, Parameter, Section};
 
 /// PostgreSQL's own words.
 pub(crate) const POSTGRES: Dialect = Dialect {
+    create_table: "CREATE TABLE",
     number: "BIGINT",
     key: "TEXT COLLATE \"C\"",
     text: "TEXT COLLATE \"C\"",
@@ -42,6 +43,7 @@ pub(crate) const POSTGRES: Dialect = Dialect {
     table_options: "",
     small_table_options: "",
     has_partial_indexes: true,
+    compares_rows: true,
     indexes_belong_to_tables: false,
     // Its planner has statistics, and no hints.
     walk_index: |_| String::new(),

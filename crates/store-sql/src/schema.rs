@@ -10,10 +10,10 @@ use crate::dialect::Dialect;
 /// `head.rebuilding` a JSON list of the collections that were emptied and are not yet filled again, or null.
 pub(crate) fn journal(dialect: &Dialect) -> Vec<String> {
     let (number, key, text) = (dialect.number, dialect.key, dialect.text);
-    let end = dialect.table_options;
+    let (create, end) = (dialect.create_table, dialect.table_options);
     vec![
         format!(
-            "CREATE TABLE journal (
+            "{create} journal (
                 position {number} PRIMARY KEY,
                 prev {number} NOT NULL,
                 stream {key} NOT NULL,
@@ -28,7 +28,7 @@ pub(crate) fn journal(dialect: &Dialect) -> Vec<String> {
             ){end}"
         ),
         format!(
-            "CREATE TABLE head (
+            "{create} head (
                 one {number} PRIMARY KEY CHECK (one = 1),
                 epoch {key} NOT NULL,
                 position {number} NOT NULL,
@@ -38,7 +38,7 @@ pub(crate) fn journal(dialect: &Dialect) -> Vec<String> {
             ){end}"
         ),
         format!(
-            "CREATE TABLE batches (
+            "{create} batches (
                 writer {key} PRIMARY KEY NOT NULL,
                 id {key} NOT NULL,
                 last {number} NOT NULL
@@ -46,7 +46,7 @@ pub(crate) fn journal(dialect: &Dialect) -> Vec<String> {
             dialect.small_table_options
         ),
         format!(
-            "CREATE TABLE migrations (
+            "{create} migrations (
                 version {number} PRIMARY KEY,
                 name {key} NOT NULL,
                 applied_at {key} NOT NULL
@@ -87,6 +87,16 @@ pub(crate) fn add_column(dialect: &Dialect, collection: &Collection, column: &Co
     )
 }
 
+/// Where a column of text was not looked up before and now is, or the other way round.
+#[cfg(feature = "mysql")]
+pub(crate) fn change_column(dialect: &Dialect, collection: &Collection, column: &Column) -> String {
+    format!(
+        "ALTER TABLE {} MODIFY COLUMN {}",
+        quoted(collection.name),
+        definition(dialect, collection, column)
+    )
+}
+
 /// A declared index: its columns, then the id. Documents whose first column is null are left out where the database can
 /// do so, and then an index over what is pending costs nothing for what is done.
 pub(crate) fn create_index(dialect: &Dialect, collection: &Collection, index: &Index) -> String {
@@ -102,8 +112,8 @@ pub(crate) fn create_index(dialect: &Dialect, collection: &Collection, index: &I
     )
 }
 
-pub(crate) fn drop_index(dialect: &Dialect, collection: &Collection, index: &Index) -> String {
-    let name = index_name(collection, index);
+/// `name` is quoted, as [`index_name`] gives it.
+pub(crate) fn drop_index(dialect: &Dialect, collection: &Collection, name: &str) -> String {
     match dialect.indexes_belong_to_tables {
         true => format!("DROP INDEX {name} ON {}", quoted(collection.name)),
         false => format!("DROP INDEX {name}"),

@@ -30,6 +30,7 @@ use crate::sqlite::writer::Job;
 
 /// SQLite's own words.
 pub(crate) const SQLITE: Dialect = Dialect {
+    create_table: "CREATE TABLE",
     number: "INTEGER",
     key: "TEXT",
     text: "TEXT",
@@ -40,6 +41,7 @@ pub(crate) const SQLITE: Dialect = Dialect {
     table_options: " STRICT",
     small_table_options: " STRICT, WITHOUT ROWID",
     has_partial_indexes: true,
+    compares_rows: true,
     indexes_belong_to_tables: false,
     walk_index: |name| format!(" INDEXED BY {name}"),
     no_index: "+",

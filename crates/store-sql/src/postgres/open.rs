@@ -114,7 +114,7 @@ async fn declare_indexes(connection: &mut PgConnection, collection: &Collection)
         .await?;
         match existing {
             Some(Some(existing)) if existing == wanted => continue,
-            Some(_) => run(connection, schema::drop_index(&POSTGRES, collection, index)).await?,
+            Some(_) => run(connection, schema::drop_index(&POSTGRES, collection, &name)).await?,
             None => {}
         }
         run(connection, format!("{wanted}; COMMENT ON INDEX {name} IS '{wanted}'")).await?;

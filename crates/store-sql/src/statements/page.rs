@@ -137,8 +137,7 @@ impl<'a> Page<'a> {
         let (beyond, direction) = if query.descending { ("<", " DESC") } else { (">", "") };
         match (&query.after, sort) {
             (Some((Some(value), id)), Some(sort)) if *value != Value::Null => {
-                let (value, id) = (self.place(Parameter::Value(value)), self.place(Parameter::Text(id)));
-                self.push(format_args!(" AND ({sort}, id) {beyond} ({value}, {id})"));
+                self.beyond_both(beyond, sort, value, id);
             }
             (Some((None | Some(Value::Null), id)), None) => self.beyond_id(beyond, id),
             // Without a cursor, or in the section that comes after the one where the cursor is.
@@ -149,6 +148,16 @@ impl<'a> Page<'a> {
             Some(sort) => self.push(format_args!(" ORDER BY {sort}{direction}, id{direction} LIMIT {limit}")),
             None => self.push(format_args!(" ORDER BY id{direction} LIMIT {limit}")),
         }
+    }
+
+    fn beyond_both(&mut self, beyond: &str, sort: &str, value: &'a Value, id: &'a Arc<str>) {
+        // Where a comparison of rows is only a filter, the walk begins at the value itself.
+        if !self.dialect.compares_rows {
+            let from = self.place(Parameter::Value(value));
+            self.push(format_args!(" AND {sort} {beyond}= {from}"));
+        }
+        let (value, id) = (self.place(Parameter::Value(value)), self.place(Parameter::Text(id)));
+        self.push(format_args!(" AND ({sort}, id) {beyond} ({value}, {id})"));
     }
 
     fn beyond_id(&mut self, beyond: &str, id: &'a Arc<str>) {

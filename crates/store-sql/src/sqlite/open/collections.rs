@@ -67,7 +67,7 @@ fn declare_indexes(connection: &Connection, collection: &Collection) -> rusqlite
             .optional()?;
         match existing {
             Some(existing) if existing == wanted => continue,
-            Some(_) => connection.execute_batch(&schema::drop_index(&SQLITE, collection, index))?,
+            Some(_) => connection.execute_batch(&schema::drop_index(&SQLITE, collection, &name))?,
             None => {}
         }
         connection.execute_batch(&wanted)?;

@@ -1,0 +1,273 @@
+//! MySQL and MariaDB: a database for each service, and a pool of connections.
+//!
+//! Tested on MariaDB 10.11. The statements are kept to what MySQL 8.0.17 takes too, which no test has run on. MySQL's own
+//! way of asking for passwords, `caching_sha2_password`, needs a connection with TLS, which both it and the driver use
+//! unless they are told otherwise.
+
+mod failure;
+mod open;
+mod server;
+mod statements;
+mod transaction;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::TryStreamExt as _;
+use jiff::Timestamp;
+use kernel::document::Key;
+use kernel::event::{Position, Recorded, StreamId};
+use kernel::store::serial::Keys;
+use kernel::store::{
+    Batch, CommitError, Committed, Found, Query, Schema, Store, StoreError, Stored, TAIL_BYTES_MAX, Tail,
+};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOptions, MySqlRow};
+use sqlx::pool::PoolConnection;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, MySql};
+use uuid::Uuid;
+
+use crate::mysql::server::Server;
+use crate::mysql::statements::Statements;
+use crate::mysql::transaction::MysqlTransaction;
+use crate::network::{self, Reading, unavailable};
+use crate::open::OpenError;
+use crate::rows;
+use crate::statements::{Page, Parameter, Section};
+
+/// How long a call waits for a connection.
+const ACQUIRE_MAX: Duration = Duration::from_secs(5);
+/// Begins a transaction whose reads are all of one moment.
+const BEGIN_SNAPSHOT: &str =
+    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+
+/// Where a store is and what it holds.
+#[derive(Clone)]
+pub struct MysqlOptions {
+    /// How to connect, with the password.
+    connect: MySqlConnectOptions,
+    /// The database that has the service's tables; made if it is not there.
+    pub database: String,
+    /// What the service keeps.
+    pub schema: Schema,
+    /// The epoch of the journal, should it be made now.
+    pub new_epoch: Uuid,
+    /// The time of opening, for the list of migrations.
+    pub now: Timestamp,
+    /// Connections at most.
+    pub connections: u32,
+    /// Collections to empty; see [`crate::SqliteOptions::rebuild`].
+    pub rebuild: Vec<&'static str>,
+}
+
+impl MysqlOptions {
+    /// The usual: eight connections, nothing to rebuild.
+    pub fn new(url: &str, database: &str, schema: Schema, new_epoch: Uuid, now: Timestamp) -> Result<Self, OpenError> {
+        let connect = MySqlConnectOptions::from_str(url)?
+            // What a connection is told when it begins, `Server` says.
+            .set_names(false)
+            .pipes_as_concat(false)
+            .no_engine_substitution(false)
+            .timezone(None)
+            .disable_statement_logging();
+        Ok(Self {
+            connect,
+            database: database.to_owned(),
+            schema,
+            new_epoch,
+            now,
+            connections: 8,
+            rebuild: Vec::new(),
+        })
+    }
+}
+
+impl fmt::Debug for MysqlOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("MysqlOptions");
+        shown.field("database", &self.database).finish_non_exhaustive()
+    }
+}
+
+/// A service's store in one database of a MySQL or MariaDB server.
+#[derive(Debug)]
+pub struct MysqlStore {
+    schema: Schema,
+    server: Server,
+    statements: Arc<Statements>,
+    pool: MySqlPool,
+}
+
+impl MysqlStore {
+    /// Opens the store or makes it, with whatever the schema declares.
+    pub async fn open(options: MysqlOptions) -> Result<Self, OpenError> {
+        options.schema.check().map_err(OpenError::Schema)?;
+        let server = open::declare(&options).await?;
+        let settings: Arc<str> = server.settings().into();
+        let pool = MySqlPoolOptions::new()
+            .max_connections(options.connections)
+            .acquire_timeout(ACQUIRE_MAX)
+            .after_connect(move |connection, _| {
+                let settings = AssertSqlSafe(Arc::clone(&settings));
+                Box::pin(async move { sqlx::raw_sql(settings).execute(connection).await.map(drop) })
+            })
+            .connect_with(options.connect.database(&options.database))
+            .await?;
+        Ok(Self {
+            statements: Arc::new(Statements::new(&options.schema, server.packet_bytes_max)),
+            schema: options.schema,
+            server,
+            pool,
+        })
+    }
+
+    /// Declares the collections named by [`MysqlOptions::rebuild`] whole again.
+    pub async fn finish_rebuild(&self) -> Result<(), StoreError> {
+        let done = sqlx::query("UPDATE head SET rebuilding = NULL WHERE one = 1").execute(&self.pool);
+        done.await.map(drop).map_err(|error| unavailable(&error))
+    }
+
+    /// Waits for the calls under way, and closes the connections. Later calls are refused.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    async fn read(&self) -> Result<PoolConnection<MySql>, StoreError> {
+        self.pool.acquire().await.map_err(|error| unavailable(&error))
+    }
+
+    async fn snapshot(&self) -> Result<sqlx::Transaction<'static, MySql>, StoreError> {
+        let begun = self.pool.begin_with(BEGIN_SNAPSHOT).await;
+        begun.map_err(|error| unavailable(&error))
+    }
+
+    async fn read_section(
+        &self,
+        connection: &mut MySqlConnection,
+        query: &Query,
+        section: Section,
+        page: &mut Reading<'_>,
+    ) -> Result<(), StoreError> {
+        if page.is_full() {
+            return Ok(());
+        }
+        let text = Page::new(self.server.dialect, query, section);
+        let mut select = sqlx::query(AssertSqlSafe(text.text));
+        for parameter in text.parameters {
+            select = match parameter {
+                Parameter::Text(text) => select.bind(text),
+                Parameter::Value(value) => transaction::bind(select, value),
+            };
+        }
+        let mut rows = select.bind(page.missing()).fetch(connection);
+        while let Some(row) = rows.try_next().await.map_err(|error| unavailable(&error))? {
+            page.take(&row)?;
+            if page.is_full() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn commit(pool: MySqlPool, statements: Arc<Statements>, batch: Arc<Batch>) -> Result<Committed, CommitError> {
+    let begun = pool.begin().await.map_err(|error| unavailable(&error))?;
+    network::commit(MysqlTransaction::new(begun, statements), &batch).await
+}
+
+#[async_trait]
+impl Store for MysqlStore {
+    async fn commit(&self, batch: Arc<Batch>) -> Result<Committed, CommitError> {
+        batch.check(&self.schema)?;
+        // In a task of its own: whoever stops waiting must not leave a transaction half way.
+        let task = tokio::spawn(commit(self.pool.clone(), Arc::clone(&self.statements), batch));
+        task.await
+            .unwrap_or_else(|error| Err(CommitError::Unknown(format!("the commit did not finish: {error}"))))
+    }
+
+    async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
+        let wanted = network::wanted(&self.schema, keys)?;
+        let groups = statements::groups(&wanted);
+        let mut found = HashMap::new();
+        // One statement is one snapshot, so that documents that were committed together are seen together.
+        if let [group] = &*groups {
+            get_group(&mut *self.read().await?, group, &mut found).await?;
+        } else if !groups.is_empty() {
+            let mut snapshot = self.snapshot().await?;
+            for group in &groups {
+                get_group(&mut snapshot, group, &mut found).await?;
+            }
+        }
+        Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+    }
+
+    async fn query(&self, query: &Query) -> Result<Vec<Found>, StoreError> {
+        query.check()?;
+        let sections = Section::of(query);
+        let mut page = Reading::new(query);
+        if let [section] = sections {
+            self.read_section(&mut *self.read().await?, query, *section, &mut page)
+                .await?;
+        } else if !sections.is_empty() {
+            let mut snapshot = self.snapshot().await?;
+            for section in sections {
+                self.read_section(&mut snapshot, query, *section, &mut page).await?;
+            }
+        }
+        Ok(page.finish())
+    }
+
+    async fn stream(&self, id: &StreamId, from_version: u64, limit: usize) -> Result<Vec<Recorded>, StoreError> {
+        let select = sqlx::query(statements::STREAM)
+            .bind(id.as_str())
+            .bind(i64::try_from(from_version).unwrap_or(i64::MAX))
+            .bind(rows::limit(limit));
+        let rows = select
+            .fetch_all(&mut *self.read().await?)
+            .await
+            .map_err(|error| unavailable(&error))?;
+        rows.iter().map(rows::event).collect()
+    }
+
+    async fn tail(&self, after: Position, limit: usize) -> Result<Tail, StoreError> {
+        let mut connection = self.read().await?;
+        let mut events = Vec::new();
+        if limit > 0 {
+            let select = sqlx::query(statements::TAIL)
+                .bind(i64::try_from(after.0).unwrap_or(i64::MAX))
+                .bind(rows::limit(limit))
+                .bind(rows::limit(TAIL_BYTES_MAX));
+            let rows = select.fetch_all(&mut *connection).await;
+            let rows = rows.map_err(|error| unavailable(&error))?;
+            events = rows.iter().map(rows::event).collect::<Result<_, _>>()?;
+        }
+        // Read after the events, so the head is at or beyond them without a transaction around both.
+        let row = sqlx::query(statements::HEAD).fetch_one(&mut *connection).await;
+        let head = rows::head(&row.map_err(|error| unavailable(&error))?)?;
+        Ok(Tail { head, events })
+    }
+
+    async fn scrub(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+async fn get_group(
+    connection: &mut MySqlConnection,
+    keys: &Keys<'_>,
+    found: &mut HashMap<Key, Stored>,
+) -> Result<(), StoreError> {
+    let mut select = sqlx::query(AssertSqlSafe(statements::of_each(keys, "version, doc")));
+    for id in keys.values().flatten() {
+        select = select.bind(id);
+    }
+    let rows = select.fetch_all(connection).await;
+    let rows = rows.map_err(|error| unavailable(&error))?;
+    found.extend(network::by_key(&rows, keys, |row| rows::stored(row, 2))?);
+    Ok(())
+}
+
+network::readable!(MySqlRow);
