@@ -17,6 +17,7 @@ pub mod fixture;
 pub mod journal;
 pub mod machine;
 pub mod model;
+pub mod outage;
 pub mod pages;
 pub mod queries;
 pub mod restart;
