@@ -271,3 +271,6 @@ async fn get_group(
 }
 
 network::readable!(MySqlRow);
+
+#[cfg(test)]
+mod tests;
