@@ -22,6 +22,10 @@ const RANK: Column = Column {
     column_type: ColumnType::Integer,
 };
 
+const fn named(name: &'static str) -> Column {
+    Column { name, ..OWNER }
+}
+
 const PLAIN: Collection = Collection {
     name: "things",
     kind: Kind::View,
@@ -202,8 +206,17 @@ fn a_schema_that_no_database_can_hold_is_refused() {
         }],
         ..PLAIN
     };
+    // Three texts and the id are more than MySQL keeps in an index.
+    static LONG: Collection = Collection {
+        columns: &[named("a"), named("b"), named("c")],
+        indexes: &[Index {
+            name: "by_all",
+            columns: &["a", "b", "c"],
+        }],
+        ..PLAIN
+    };
     let file = File::new();
-    for wrong in [&TAKEN, &UPPER, &UNKNOWN, &HIDDEN] {
+    for wrong in [&TAKEN, &UPPER, &UNKNOWN, &HIDDEN, &LONG] {
         let refusal = SqliteStore::open(file.options(wrong)).expect_err("the schema is wrong");
         assert!(matches!(refusal, OpenError::Schema(_)), "{refusal}");
         assert!(!file.path().exists());

@@ -16,6 +16,9 @@ const COLUMNS_TAKEN: [&str; 3] = ["id", "version", "doc"];
 /// An SQL index is called `collection__index`, and the shortest limit among the databases is 63 bytes (PostgreSQL).
 const NAME_BYTES_MAX: usize = 30;
 
+/// MySQL's indexes take 3072 bytes, and each text of 255 characters 1020 of them, the id behind the columns included.
+const INDEX_TEXTS_MAX: usize = 2;
+
 impl Schema {
     /// The collection of this name.
     #[must_use]
@@ -63,6 +66,13 @@ fn check_collection(collection: &Collection) -> Result<(), String> {
         if let Some(unknown) = index.columns.iter().find(|name| collection.column(name).is_none()) {
             return Err(format!("index {} names an undeclared column {unknown}", index.name));
         }
+        let texts = index.columns.iter().filter(|name| collection.is_text(name)).count();
+        if texts > INDEX_TEXTS_MAX {
+            return Err(format!(
+                "index {} has more than {INDEX_TEXTS_MAX} columns of text",
+                index.name
+            ));
+        }
     }
     Ok(())
 }
@@ -87,6 +97,11 @@ impl Collection {
     #[must_use]
     pub fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)
+    }
+
+    fn is_text(&self, name: &str) -> bool {
+        let column = self.column(name).map(|place| &self.columns[place]);
+        column.is_some_and(|column| column.column_type == ColumnType::Text)
     }
 }
 
