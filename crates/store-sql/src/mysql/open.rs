@@ -110,7 +110,10 @@ async fn make_journal(
         run(connection, table).await?;
     }
     let lanes = serde_json::json!(vec![0; usize::from(options.schema.lanes)]).to_string();
-    sqlx::query("REPLACE INTO head (one, epoch, position, time, lanes) VALUES (1, ?, 0, 0, ?)")
+    // Never reset: it may be that only the note below was lost.
+    let head = "INSERT INTO head (one, epoch, position, time, lanes) VALUES (1, ?, 0, 0, ?)
+                ON DUPLICATE KEY UPDATE one = 1";
+    sqlx::query(head)
         .bind(options.new_epoch.to_string())
         .bind(lanes)
         .execute(&mut *connection)
