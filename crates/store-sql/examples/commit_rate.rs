@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p store-sql --example commit_rate [directory] [events in all]`
 //!
+//! A URL instead of the directory, with `--features mysql,postgres`, measures a server, in a schema or database of its own.
+//!
 //! Each event comes with one new document of a collection with two indexes, about as an order does. Commits follow one
 //! another, as the writer of a service sends them.
 
@@ -22,7 +24,7 @@ use serde_json::value::RawValue;
 use store_sql::{SqliteOptions, SqliteStore};
 
 const LANES: u16 = 8;
-const BATCH_SIZES: [usize; 3] = [1, 64, 512];
+const BATCH_SIZES: [usize; 4] = [1, 25, 100, 512];
 const FLUSHES: u32 = 500;
 
 static ORDERS: Collection = Collection {
@@ -57,12 +59,12 @@ static ORDERS: Collection = Collection {
 #[tokio::main]
 async fn main() {
     let mut arguments = std::env::args().skip(1);
-    let parent = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
+    let place = arguments.next();
     let events: usize = arguments
         .next()
         .map_or(200_000, |count| count.parse().expect("a number of events"));
-    let directory = tempfile::tempdir_in(parent).expect("a directory to measure in");
     let clock = SystemClock::new();
+    let directory = tempfile::tempdir_in(parent(place.as_deref())).expect("a directory to measure in");
 
     let flush = bare_flushes(directory.path(), &clock) / FLUSHES;
     println!("a flush of 4 KiB takes {flush:.1?} on this disk\n");
@@ -71,9 +73,54 @@ async fn main() {
         "batch", "events/s", "commits/s", "p50", "p99", "max"
     );
     for size in BATCH_SIZES {
-        let path = directory.path().join(format!("{size}.db"));
+        let place = match &place {
+            Some(url) if is_url(url) => url.clone(),
+            _ => format!("{}/{size}.db", directory.path().display()),
+        };
+        let store = open(&place, size, &clock).await;
         // Small batches are slow: fewer of them say as much.
-        measure(&path, size, events.min(size * 4_000), &clock).await;
+        measure(store, size, events.min(size * 4_000), &clock).await;
+    }
+}
+
+fn is_url(place: &str) -> bool {
+    place.contains("://")
+}
+
+/// Where files are written.
+fn parent(place: Option<&str>) -> PathBuf {
+    match place {
+        Some(directory) if !is_url(directory) => directory.into(),
+        _ => std::env::temp_dir(),
+    }
+}
+
+/// A new store, in a file or on a server.
+async fn open(place: &str, size: usize, clock: &SystemClock) -> Arc<dyn Store> {
+    let (epoch, now) = (Ids::from_seed(1).uuid(clock.now()), clock.now());
+    let schema = Schema {
+        collections: vec![&ORDERS],
+        lanes: LANES,
+    };
+    let name = format!("rate_{}_{size}", std::process::id());
+    match place.split_once("://") {
+        None => {
+            let options = SqliteOptions::new(place, schema, epoch, now);
+            Arc::new(SqliteStore::open(options).expect("the store opens"))
+        }
+        #[cfg(feature = "postgres")]
+        Some(("postgres", _)) => {
+            let options = store_sql::PostgresOptions::new(place, &name, schema, epoch, now);
+            let options = options.expect("the URL is right");
+            Arc::new(store_sql::PostgresStore::open(options).await.expect("the store opens"))
+        }
+        #[cfg(feature = "mysql")]
+        Some(("mysql", _)) => {
+            let options = store_sql::MysqlOptions::new(place, &name, schema, epoch, now);
+            let options = options.expect("the URL is right");
+            Arc::new(store_sql::MysqlStore::open(options).await.expect("the store opens"))
+        }
+        Some((kind, _)) => panic!("{name}: this was not built with the feature {kind}"),
     }
 }
 
@@ -87,14 +134,8 @@ fn bare_flushes(directory: &Path, clock: &SystemClock) -> Duration {
     clock.monotonic() - start
 }
 
-async fn measure(path: &Path, size: usize, events: usize, clock: &SystemClock) {
+async fn measure(store: Arc<dyn Store>, size: usize, events: usize, clock: &SystemClock) {
     let ids = Ids::from_seed(1);
-    let schema = Schema {
-        collections: vec![&ORDERS],
-        lanes: LANES,
-    };
-    let options = SqliteOptions::new(path, schema, ids.uuid(clock.now()), clock.now());
-    let store = SqliteStore::open(options).expect("the store opens");
     let batches: Vec<_> = (0..events / size).map(|_| batch(size, &ids, clock.now())).collect();
 
     let mut latencies = Vec::with_capacity(batches.len());
@@ -118,7 +159,6 @@ async fn measure(path: &Path, size: usize, events: usize, clock: &SystemClock) {
         at(99),
         at(100)
     );
-    store.close().await;
 }
 
 fn batch(size: usize, ids: &Ids, now: Timestamp) -> Arc<Batch> {
