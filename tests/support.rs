@@ -18,6 +18,7 @@ use std::time::Duration;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use servers::Fresh;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -102,11 +103,16 @@ impl Settings {
     }
 
     /// The same, where the directory is made already.
-    pub async fn start_in(self, directory: TempDir) -> Server {
+    pub async fn start_in(mut self, directory: TempDir) -> Server {
+        let databases = fresh_databases();
+        if let Some(databases) = &databases {
+            self = self.with("store", &databases.url());
+        }
         let mut server = Server {
             directory,
             environment: self.environment,
             running: None,
+            _databases: databases,
         };
         server.start_again().await;
         server
@@ -119,6 +125,14 @@ pub struct Server {
     directory: TempDir,
     environment: BTreeMap<String, String>,
     running: Option<Running>,
+    _databases: Option<Fresh>,
+}
+
+/// Where `cargo xtask test --servers` says on which kind of server the shop is to be tested.
+fn fresh_databases() -> Option<Fresh> {
+    let kind = std::env::var("TEST_STORE").ok()?;
+    let kind = kind.parse().expect("TEST_STORE names a kind of server");
+    Some(Fresh::new(kind).expect("the server makes databases"))
 }
 
 /// The process, and what ends it should this process end first: statics are never dropped.

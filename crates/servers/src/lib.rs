@@ -61,9 +61,9 @@ impl Kind {
     #[must_use]
     pub fn variable(self) -> &'static str {
         match self {
-            Self::Postgres => "TRADEWIND_TEST_POSTGRES",
-            Self::Mariadb => "TRADEWIND_TEST_MARIADB",
-            Self::Mongodb => "TRADEWIND_TEST_MONGODB",
+            Self::Postgres => "TEST_POSTGRES_URL",
+            Self::Mariadb => "TEST_MARIADB_URL",
+            Self::Mongodb => "TEST_MONGODB_URL",
         }
     }
 }
@@ -143,6 +143,46 @@ impl Server {
     pub fn start_again(&mut self) -> Result<()> {
         *self = Self::start_on(self.kind, &self.directory, self.port)?;
         Ok(())
+    }
+}
+
+/// Databases that one test has to itself, on a server that tests share. They are removed when this is dropped.
+#[derive(Debug)]
+pub struct Fresh {
+    kind: Kind,
+    server: String,
+    name: String,
+}
+
+impl Fresh {
+    /// Where nothing is yet.
+    pub fn new(kind: Kind) -> Result<Self> {
+        let (server, name) = (kind.shared(), unique_name());
+        if kind == Kind::Postgres {
+            postgres::tell(&server, &format!("CREATE DATABASE {name}"))?;
+        }
+        Ok(Self { kind, server, name })
+    }
+
+    /// The URL for all services. Where each has a database of its own, its name begins with the one given.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let (server, rest) = self.server.rsplit_once('/').expect("a server's URL has a path");
+        let options = rest.find('?').map_or("", |at| &rest[at..]);
+        format!("{server}/{}{options}", self.name)
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        let removed = match self.kind {
+            Kind::Postgres => postgres::tell(&self.server, &format!("DROP DATABASE {} WITH (FORCE)", self.name)),
+            Kind::Mariadb => mariadb::drop_all(&self.server, &self.name),
+            Kind::Mongodb => mongodb::drop_all(&self.server, &self.name),
+        };
+        if let Err(error) = removed {
+            eprintln!("{} is left on the server: {error:#}", self.name);
+        }
     }
 }
 

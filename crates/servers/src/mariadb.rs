@@ -54,3 +54,32 @@ pub(crate) fn start(directory: &Path, port: u16) -> Result<Process> {
 pub(crate) fn is_installed() -> bool {
     Command::new("mariadbd").arg("--version").output().is_ok()
 }
+
+/// Removes the databases whose names begin so.
+pub(crate) fn drop_all(url: &str, prefix: &str) -> Result<()> {
+    let list = "SELECT schema_name FROM information_schema.schemata";
+    let names = ask(url, list)?;
+    let ours = names.lines().filter(|name| name.starts_with(&format!("{prefix}_")));
+    let statements: String = ours.map(|name| format!("DROP DATABASE {name};")).collect();
+    ask(url, &statements).map(drop)
+}
+
+fn ask(url: &str, statements: &str) -> Result<String> {
+    let port = url
+        .rsplit_once(':')
+        .and_then(|(_, rest)| rest.split('/').next())
+        .context("a URL has a port")?;
+    let asked = Command::new("mariadb")
+        .args([
+            "--no-defaults",
+            "--host=127.0.0.1",
+            "--user=root",
+            "--skip-column-names",
+            "--batch",
+        ])
+        .args(["--port", port, "--execute", statements])
+        .output()
+        .context("mariadb cannot be run")?;
+    ensure!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    Ok(String::from_utf8_lossy(&asked.stdout).into_owned())
+}

@@ -57,6 +57,23 @@ pub(crate) fn is_installed() -> bool {
     mongod().is_ok_and(|mut command: Command| command.arg("--version").output().is_ok_and(|it| it.status.success()))
 }
 
+/// Removes the databases whose names begin so.
+pub(crate) fn drop_all(url: &str, prefix: &str) -> Result<()> {
+    let port = url.rsplit_once(':').and_then(|(_, rest)| rest.split('/').next());
+    let port = port.context("a URL has a port")?.parse()?;
+    let listed = ask(port, &doc! { "listDatabases": 1, "nameOnly": true, "$db": "admin" })?;
+    for database in listed.get_array("databases")? {
+        let name = database
+            .as_document()
+            .and_then(|it| it.get_str("name").ok())
+            .unwrap_or_default();
+        if name.starts_with(&format!("{prefix}_")) {
+            ask(port, &doc! { "dropDatabase": 1, "$db": name })?;
+        }
+    }
+    Ok(())
+}
+
 /// One command and its answer.
 fn ask(port: u16, command: &Document) -> Result<Document> {
     let body = bson::serialize_to_vec(command)?;

@@ -69,3 +69,21 @@ fn program(name: &str) -> PathBuf {
 pub(crate) fn is_installed() -> bool {
     Command::new(program("postgres")).arg("--version").output().is_ok()
 }
+
+/// Has a server do something.
+pub(crate) fn tell(url: &str, statement: &str) -> Result<()> {
+    let told = Command::new(program("psql"))
+        .args([
+            "--no-psqlrc",
+            "--quiet",
+            "--set",
+            "ON_ERROR_STOP=1",
+            "--command",
+            statement,
+            url,
+        ])
+        .output()
+        .context("psql cannot be run")?;
+    ensure!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    Ok(())
+}
