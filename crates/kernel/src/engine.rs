@@ -24,7 +24,7 @@ use crate::erasure::ErasedUser;
 use crate::event::{LANES_DEFAULT, Position};
 use crate::idempotency::{self, Answer};
 use crate::lease::{self, Duty, Lease};
-use crate::reaction::{Checkpoint, DeadLetter, ParkedStream, Progress};
+use crate::reaction::{Checkpoint, DeadLetter, ParkedStream, Progress, Restored};
 use crate::reader::Reader;
 use crate::relay::RelayCursor;
 use crate::store::{Schema, Store, StoreError};
@@ -40,6 +40,7 @@ pub const KERNEL_COLLECTIONS: &[&Collection] = &[
     ErasedUser::COLLECTION,
     RelayCursor::COLLECTION,
     Lease::COLLECTION,
+    Restored::COLLECTION,
     crate::secret::Secret::COLLECTION,
 ];
 

@@ -17,10 +17,12 @@ use crate::lease::Duty;
 use crate::store::StoreError;
 use crate::unit::Unit;
 
+mod adopt;
 mod batch;
 mod dead_letter;
 mod runner;
 
+pub use adopt::{Adopted, Restored, Seen, adopt, note_restore, seen_by};
 pub use dead_letter::{DeadLetter, DeadLetters, LetterError, ParkedStream};
 
 /// Events handled in one commit.

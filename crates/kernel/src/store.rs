@@ -1,5 +1,6 @@
 //! The port to a database: a journal of events plus documents, committed together.
 
+pub mod carry;
 mod check;
 pub mod serial;
 
@@ -13,6 +14,7 @@ use uuid::Uuid;
 
 use crate::document::{Collection, Key, Value};
 use crate::event::{Epoch, NewEvent, Position, Recorded, StreamId};
+use crate::store::carry::{Load, Snapshot};
 
 /// An event's data and meta together are refused above this size, below every broker's limit.
 pub const EVENT_BYTES_MAX: usize = 256 * 1024;
@@ -66,6 +68,12 @@ pub trait Store: Send + Sync + fmt::Debug {
 pub trait Opened: Store {
     /// Declares the collections that it was opened to have filled again whole.
     async fn finish_rebuild(&self) -> Result<(), StoreError>;
+
+    /// The store as it is now, to be read as a whole.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
+
+    /// Writes what was read from another store, as it was there, in one transaction. Nobody else may use the store.
+    async fn load(&self, load: Load) -> Result<(), CommitError>;
 
     /// Finishes the commits that were sent, and lets go of the database. Later calls are refused.
     async fn close(&self);

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use kernel::clock::{Clock, Ids, SystemClock};
 use kernel::document::{Collection, Column, ColumnType, Index, Key, Kind};
 use kernel::event::{Lane, Meta, NewEvent, Position, StreamId};
-use kernel::store::{Batch, Expect, Opened as _, Put, Schema, Store};
+use kernel::store::{Batch, Expect, Put, Schema, Store};
 use serde_json::value::RawValue;
 use store_sql::{SqliteOptions, SqliteStore};
 

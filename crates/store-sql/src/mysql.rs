@@ -21,9 +21,10 @@ use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use kernel::document::Key;
 use kernel::event::{Position, Recorded, StreamId};
+use kernel::store::carry::{Load, Snapshot};
 use kernel::store::serial::Keys;
 use kernel::store::{
-    Batch, CommitError, Committed, Found, Query, Schema, Store, StoreError, Stored, TAIL_BYTES_MAX, Tail,
+    Batch, CommitError, Committed, Found, Opened, Query, Schema, Store, StoreError, Stored, TAIL_BYTES_MAX, Tail,
 };
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOptions, MySqlRow};
 use sqlx::pool::PoolConnection;
@@ -124,22 +125,12 @@ impl MysqlStore {
         })
     }
 
-    /// Declares the collections named by [`MysqlOptions::rebuild`] whole again.
-    pub async fn finish_rebuild(&self) -> Result<(), StoreError> {
-        let done = sqlx::query("UPDATE head SET rebuilding = NULL WHERE one = 1").execute(&self.pool);
-        done.await.map(drop).map_err(|error| unavailable(&error))
-    }
-
-    /// Waits for the calls under way, and closes the connections. Later calls are refused.
-    pub async fn close(&self) {
-        self.pool.close().await;
-    }
-
     async fn read(&self) -> Result<PoolConnection<MySql>, StoreError> {
         self.pool.acquire().await.map_err(|error| unavailable(&error))
     }
 
-    async fn snapshot(&self) -> Result<sqlx::Transaction<'static, MySql>, StoreError> {
+    /// For a call that takes several statements.
+    async fn begin_snapshot(&self) -> Result<sqlx::Transaction<'static, MySql>, StoreError> {
         let begun = self.pool.begin_with(BEGIN_SNAPSHOT).await;
         begun.map_err(|error| unavailable(&error))
     }
@@ -179,6 +170,34 @@ async fn commit(pool: MySqlPool, statements: Arc<Statements>, batch: Arc<Batch>)
 }
 
 #[async_trait]
+impl Opened for MysqlStore {
+    async fn finish_rebuild(&self) -> Result<(), StoreError> {
+        let done = sqlx::query("UPDATE head SET rebuilding = NULL WHERE one = 1").execute(&self.pool);
+        done.await.map(drop).map_err(|error| unavailable(&error))
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        let opened = async {
+            let mut connection = self.pool.connect_options().connect().await?;
+            // Without the timeouts: it may take its time between two reads.
+            let begin = format!("{}; {BEGIN_SNAPSHOT}", self.server.words());
+            sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut connection).await?;
+            MysqlSnapshot::of(connection, self.server.dialect, statements::HEAD).await
+        };
+        Ok(Box::new(opened.await.map_err(|error| unavailable(&error))?))
+    }
+
+    async fn load(&self, load: Load) -> Result<(), CommitError> {
+        let begun = self.pool.begin().await.map_err(|error| unavailable(&error))?;
+        network::load(MysqlTransaction::new(begun, Arc::clone(&self.statements)), &load).await
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+#[async_trait]
 impl Store for MysqlStore {
     async fn commit(&self, batch: Arc<Batch>) -> Result<Committed, CommitError> {
         batch.check(&self.schema)?;
@@ -196,7 +215,7 @@ impl Store for MysqlStore {
         if let [group] = &*groups {
             get_group(&mut *self.read().await?, group, &mut found).await?;
         } else if !groups.is_empty() {
-            let mut snapshot = self.snapshot().await?;
+            let mut snapshot = self.begin_snapshot().await?;
             for group in &groups {
                 get_group(&mut snapshot, group, &mut found).await?;
             }
@@ -212,7 +231,7 @@ impl Store for MysqlStore {
             self.read_section(&mut *self.read().await?, query, *section, &mut page)
                 .await?;
         } else if !sections.is_empty() {
-            let mut snapshot = self.snapshot().await?;
+            let mut snapshot = self.begin_snapshot().await?;
             for section in sections {
                 self.read_section(&mut snapshot, query, *section, &mut page).await?;
             }
@@ -271,6 +290,7 @@ async fn get_group(
 }
 
 network::readable!(MySqlRow);
+network::snapshot!(MysqlSnapshot, MySqlConnection, statements::TAIL);
 
 #[cfg(test)]
 mod tests;

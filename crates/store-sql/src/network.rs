@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use kernel::document::{ColumnType, Key, Value};
+use kernel::document::{Collection, ColumnType, Key, Value};
 use kernel::event::Position;
+use kernel::store::carry::{Carried, Load};
 use kernel::store::serial::{self, Keys, Latest, Written};
-use kernel::store::{Batch, CommitError, Committed, Found, Query, Schema, StoreError};
+use kernel::store::{Batch, CommitError, Committed, Found, Query, Schema, StoreError, Stored};
 
 use crate::open::OpenError;
 use crate::rows::{self, Cells};
@@ -36,6 +37,114 @@ pub(crate) async fn commit(mut transaction: impl Transaction, batch: &Batch) -> 
             Err(error)
         }
     }
+}
+
+/// Writes a part of another store in one transaction.
+pub(crate) async fn load(mut transaction: impl Transaction, load: &Load) -> Result<(), CommitError> {
+    match serial::load(&mut transaction, load).await {
+        Ok(()) => transaction.commit().await,
+        Err(error) => {
+            transaction.roll_back().await;
+            Err(error)
+        }
+    }
+}
+
+/// Makes the snapshot of an sqlx driver: a connection of its own, whose transaction keeps what it saw first.
+macro_rules! snapshot {
+    ($name:ident, $connection:ty, $events:expr) => {
+        pub(super) struct $name {
+            head: kernel::store::Head,
+            connection: $connection,
+            dialect: &'static crate::dialect::Dialect,
+        }
+
+        impl $name {
+            /// Of a connection that has begun its transaction.
+            pub(super) async fn of(
+                mut connection: $connection,
+                dialect: &'static crate::dialect::Dialect,
+                head: &'static str,
+            ) -> Result<Self, sqlx::Error> {
+                let row = sqlx::query(head).fetch_one(&mut connection).await?;
+                let head = crate::rows::head(&row).map_err(|error| sqlx::Error::Decode(error.into()))?;
+                Ok(Self {
+                    head,
+                    connection,
+                    dialect,
+                })
+            }
+
+            async fn read_documents(
+                &mut self,
+                collection: &kernel::document::Collection,
+                after: Option<&str>,
+            ) -> Result<Vec<kernel::store::carry::Carried>, kernel::store::StoreError> {
+                use futures::TryStreamExt as _;
+                let text = crate::statements::carried(self.dialect, collection, after.is_some());
+                let select = sqlx::query(sqlx::AssertSqlSafe(text));
+                let select = match after {
+                    Some(after) => select.bind(after),
+                    None => select,
+                };
+                let mut rows = select.fetch(&mut self.connection);
+                let (mut found, mut bytes) = (Vec::new(), 0);
+                while bytes < kernel::store::carry::PIECE_BYTES_MAX
+                    && let Some(row) = rows
+                        .try_next()
+                        .await
+                        .map_err(|error| crate::network::unavailable(&error))?
+                {
+                    let carried = crate::network::carried(&row, collection)?;
+                    bytes += carried.document.len();
+                    found.push(carried);
+                }
+                Ok(found)
+            }
+        }
+
+        #[async_trait::async_trait]
+        impl kernel::store::carry::Snapshot for $name {
+            fn head(&self) -> &kernel::store::Head {
+                &self.head
+            }
+
+            async fn events(
+                &mut self,
+                after: kernel::event::Position,
+            ) -> Result<Vec<kernel::event::Recorded>, kernel::store::StoreError> {
+                let select = sqlx::query($events)
+                    .bind(i64::try_from(after.0).unwrap_or(i64::MAX))
+                    .bind(crate::rows::limit(kernel::store::carry::PIECE_EVENTS_MAX))
+                    .bind(crate::rows::limit(kernel::store::TAIL_BYTES_MAX));
+                let rows = select.fetch_all(&mut self.connection).await;
+                let rows = rows.map_err(|error| crate::network::unavailable(&error))?;
+                rows.iter().map(crate::rows::event).collect()
+            }
+
+            async fn documents(
+                &mut self,
+                collection: &'static kernel::document::Collection,
+                after: Option<&str>,
+            ) -> Result<Vec<kernel::store::carry::Carried>, kernel::store::StoreError> {
+                self.read_documents(collection, after).await
+            }
+        }
+    };
+}
+pub(crate) use snapshot;
+
+/// `id, version, doc` and the columns.
+pub(crate) fn carried(row: &impl Columns, collection: &Collection) -> Result<Carried, StoreError> {
+    let columns = (3..).zip(collection.columns);
+    let columns = columns.map(|(place, column)| row.value(place, column.column_type));
+    let Stored { version, document } = rows::stored(row, 1)?;
+    Ok(Carried {
+        id: row.text(0)?.into(),
+        version,
+        document,
+        columns: columns.collect::<Result<_, _>>()?,
+    })
 }
 
 /// A row with values of declared columns.

@@ -53,11 +53,11 @@ pub enum OpenError {
         remedy: String,
     },
     /// An earlier rebuild was cut short.
-    #[error("a rebuild was not finished, and {0} is incomplete: run it again")]
+    #[error("{}", unfinished(.0))]
     Unfinished(String),
     /// The database said no.
     #[error("the database cannot be opened: {0}")]
-    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Database(Box<dyn std::error::Error + Send + Sync>),
     /// The row of `head` is not readable.
     #[error(transparent)]
     Head(#[from] kernel::store::StoreError),
@@ -69,6 +69,14 @@ pub enum OpenError {
 impl From<rusqlite::Error> for OpenError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Database(Box::new(error))
+    }
+}
+
+/// Collections are named by a rebuild; a command that fills a whole store gives its own name.
+fn unfinished(what: &str) -> String {
+    match what {
+        "copy" | "restore" => format!("`tradewind {what}` was not finished here: run it again"),
+        _ => format!("a rebuild was not finished, and {what} is incomplete: run it again"),
     }
 }
 

@@ -15,6 +15,7 @@ use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use kernel::document::{ColumnType, Key, Value};
 use kernel::event::{Position, Recorded, StreamId};
+use kernel::store::carry::{Load, Snapshot};
 use kernel::store::{
     Batch, CommitError, Committed, Found, Opened, Query, Schema, Store, StoreError, Stored, TAIL_BYTES_MAX, Tail,
 };
@@ -62,6 +63,10 @@ const SETTINGS: [(&str, &str); 4] = [
     ("statement_timeout", "30s"),
     ("idle_in_transaction_session_timeout", "15s"),
 ];
+
+/// Begins a transaction whose reads are all of one moment, and that may take its time between them.
+const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+    SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
 
 /// Where a store is and what it holds.
 #[derive(Clone)]
@@ -146,6 +151,20 @@ async fn commit(pool: PgPool, statements: Arc<Statements>, batch: Arc<Batch>) ->
 
 #[async_trait]
 impl Opened for PostgresStore {
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        let opened = async {
+            let mut connection = self.pool.connect_options().connect().await?;
+            sqlx::raw_sql(BEGIN_SNAPSHOT).execute(&mut connection).await?;
+            PostgresSnapshot::of(connection, &POSTGRES, statements::HEAD).await
+        };
+        Ok(Box::new(opened.await.map_err(|error| unavailable(&error))?))
+    }
+
+    async fn load(&self, load: Load) -> Result<(), CommitError> {
+        let begun = self.pool.begin().await.map_err(|error| unavailable(&error))?;
+        network::load(PostgresTransaction::new(begun, Arc::clone(&self.statements)), &load).await
+    }
+
     async fn finish_rebuild(&self) -> Result<(), StoreError> {
         let done = sqlx::query("UPDATE head SET rebuilding = NULL").execute(&self.pool);
         done.await.map(drop).map_err(|error| unavailable(&error))
@@ -267,3 +286,4 @@ async fn read_section(
 }
 
 network::readable!(PgRow);
+network::snapshot!(PostgresSnapshot, PgConnection, statements::TAIL);

@@ -1,5 +1,6 @@
 //! SQLite: one writer connection on a thread of its own, and a small pool of connections that only read.
 
+mod carry;
 mod checkpoint;
 mod failure;
 mod journal;
@@ -9,7 +10,7 @@ mod prepared;
 mod readers;
 mod writer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -17,12 +18,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use kernel::document::{ColumnType, Key};
 use kernel::event::{Position, Recorded, StreamId};
+use kernel::store::carry::{Load, Snapshot};
 use kernel::store::{Batch, CommitError, Committed, Found, Opened, Query, Schema, Store, StoreError, Stored, Tail};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::dialect::Dialect;
 use crate::open::OpenError;
+use crate::sqlite::carry::SqliteSnapshot;
 use crate::sqlite::checkpoint::Passes;
 use crate::sqlite::latest::Latest;
 use crate::sqlite::readers::Readers;
@@ -89,12 +92,18 @@ impl SqliteOptions {
     }
 }
 
+/// What is in a file at one moment, whether somebody writes to it or not. Blocks while it opens the file.
+pub fn snapshot(path: &Path) -> Result<Box<dyn Snapshot>, StoreError> {
+    Ok(Box::new(SqliteSnapshot::of(path)?))
+}
+
 /// A service's store in one SQLite file.
 ///
 /// Two processes must not have the same file open; the binary locks the data directory. Dropping the store finishes
 /// the commits that are queued and waits for them; [`Opened::close`] does so without blocking the runtime.
 #[derive(Debug)]
 pub struct SqliteStore {
+    path: PathBuf,
     schema: Schema,
     readers: Arc<Readers>,
     /// Unless others write here too.
@@ -124,6 +133,7 @@ impl SqliteStore {
             .map_err(OpenError::Thread)?;
         started.recv().expect("the thread answers first of all")?;
         Ok(Self {
+            path: options.path,
             schema: options.schema,
             readers: Arc::new(Readers::new(readers)),
             latest: options.alone.then_some(latest),
@@ -164,6 +174,21 @@ impl Drop for SqliteStore {
 impl Opened for SqliteStore {
     async fn finish_rebuild(&self) -> Result<(), StoreError> {
         self.between_commits(Job::FinishRebuild).await
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        let path = self.path.clone();
+        tokio::task::spawn_blocking(move || snapshot(&path))
+            .await
+            .map_err(StoreError::new)?
+    }
+
+    async fn load(&self, load: Load) -> Result<(), CommitError> {
+        let (answer, outcome) = oneshot::channel();
+        self.send(Job::Load(load, answer)).await?;
+        outcome
+            .await
+            .unwrap_or_else(|_| Err(CommitError::Unknown("the writer has stopped".into())))
     }
 
     /// Writes everything into the one file, too.

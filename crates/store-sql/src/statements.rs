@@ -5,15 +5,23 @@ mod page;
 use std::fmt::Write;
 
 use kernel::document::Collection;
+use kernel::store::carry::PIECE_DOCUMENTS_MAX;
 
+use crate::dialect::Dialect;
 use crate::schema::quoted;
 pub(crate) use crate::statements::page::{Page, Parameter, Section};
 
 pub(crate) const HEAD: &str = "SELECT epoch, position, time, lanes FROM head";
 pub(crate) const ADVANCE: &str = "UPDATE head SET position = ?1, time = ?2, lanes = ?3";
+pub(crate) const LEAVE_HEAD: &str = "UPDATE head SET epoch = ?1, position = ?2, time = ?3, lanes = ?4";
 pub(crate) const BATCH: &str = "SELECT id, last FROM batches WHERE writer = ?1";
 pub(crate) const LEAVE_BATCH: &str = "INSERT INTO batches (writer, id, last) VALUES (?1, ?2, ?3)
     ON CONFLICT (writer) DO UPDATE SET id = excluded.id, last = excluded.last";
+
+/// An event as it was elsewhere.
+pub(crate) const APPEND: &str = "
+    INSERT INTO journal (position, prev, stream, version, lane, id, type, time, data, meta)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
 /// The first event of a stream. No row is written if the stream has one.
 pub(crate) const APPEND_FIRST: &str = "
@@ -77,6 +85,40 @@ impl Writes {
             version: format!("SELECT version FROM {table} WHERE id = ?1"),
         }
     }
+}
+
+/// Whole rows of a collection by id: id, version, document, columns. With a parameter, those after that id.
+pub(crate) fn carried(dialect: &Dialect, collection: &Collection, after: bool) -> String {
+    let columns: String = collection
+        .columns
+        .iter()
+        .map(|it| format!(", {}", quoted(it.name)))
+        .collect();
+    let condition = match after {
+        true => format!(" WHERE id > {}", (dialect.parameter)(1)),
+        false => String::new(),
+    };
+    format!(
+        "SELECT id, version, doc{columns} FROM {}{condition} ORDER BY id LIMIT {PIECE_DOCUMENTS_MAX}",
+        quoted(collection.name)
+    )
+}
+
+/// One document as it was elsewhere. Parameters: the id, the version, the document, the columns.
+pub(crate) fn put_carried(collection: &Collection) -> String {
+    let names: String = collection
+        .columns
+        .iter()
+        .map(|it| format!(", {}", quoted(it.name)))
+        .collect();
+    let places: String = (4..)
+        .zip(collection.columns)
+        .map(|(place, _)| format!(", ?{place}"))
+        .collect();
+    format!(
+        "INSERT OR REPLACE INTO {} (id, version, doc{names}) VALUES (?1, ?2, ?3{places})",
+        quoted(collection.name)
+    )
 }
 
 /// One document.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use kernel::store::Opened as _;
 use kernel::store::Store;
 use servers::Kind;
 use store_sql::{MysqlOptions, MysqlStore};

@@ -10,11 +10,11 @@ use contracts::Service;
 use kernel::clock::{Clock, Ids};
 use uuid::Uuid;
 
-/// The directory, held by this process until it is dropped.
+/// The directory, held by this process until it is dropped, unless it was only looked at.
 #[derive(Debug)]
 pub struct DataDirectory {
     path: PathBuf,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl DataDirectory {
@@ -37,7 +37,10 @@ impl DataDirectory {
             .open(path.join("lock"));
         let lock = lock.with_context(|| format!("cannot write to {}; set TRADEWIND_DATA", path.display()))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
+            Ok(()) => Ok(Self {
+                path,
+                _lock: Some(lock),
+            }),
             Err(TryLockError::WouldBlock) => bail!(
                 "{} is in use by another tradewind process; stop that one first, or set TRADEWIND_DATA to another directory",
                 path.display()
@@ -46,6 +49,14 @@ impl DataDirectory {
                 Err(error).with_context(|| format!("cannot lock the data directory {}", path.display()))
             }
         }
+    }
+
+    /// A directory that is there, whoever has locked it.
+    pub fn look(path: &Path) -> Result<Self> {
+        let path = path
+            .canonicalize()
+            .with_context(|| format!("cannot find {}; set TRADEWIND_DATA", path.display()))?;
+        Ok(Self { path, _lock: None })
     }
 
     /// Where it is.

@@ -6,6 +6,7 @@
 )]
 
 mod bench;
+mod carry;
 mod client;
 mod commands;
 pub mod config;
@@ -74,6 +75,12 @@ enum Command {
     Config(commands::config::Command),
     /// Make the stores, or bring them up to date; embedded ones only while the server does not run
     Migrate(commands::migrate::Options),
+    /// Move services from one database to another; the server must not run
+    Copy(commands::copy::Options),
+    /// Write what all services hold into a directory; the server may run
+    Backup(commands::backup::Options),
+    /// Fill empty stores from a backup; the server must not run
+    Restore(commands::restore::Options),
     /// Fold all views anew from the journals; the server must not run
     Rebuild(commands::rebuild::Options),
 }
@@ -124,6 +131,11 @@ fn run(arguments: Arguments, around: &dyn Around) -> Result<ExitCode> {
             Command::DeadLetters(command) => commands::api::dead_letters(&config, command).await?,
             Command::Config(command) => commands::config::run(&config, &command)?,
             Command::Migrate(options) => commands::migrate::run(&config, &options).await?,
+            Command::Copy(options) => unless_interrupted(Box::pin(commands::copy::run(&config, &options))).await?,
+            Command::Backup(options) => unless_interrupted(Box::pin(commands::backup::run(&config, &options))).await?,
+            Command::Restore(options) => {
+                unless_interrupted(Box::pin(commands::restore::run(&config, &options))).await?
+            }
             Command::Rebuild(options) => commands::rebuild::run(&config, &options).await?,
         }
         Ok(ExitCode::SUCCESS)

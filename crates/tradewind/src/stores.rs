@@ -1,7 +1,9 @@
 //! Where the services' stores are, and opening them.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -10,6 +12,7 @@ use contracts::Service;
 use kernel::clock::{Clock, Ids};
 use kernel::engine::schema;
 use kernel::store::Opened;
+use kernel::store::carry::Snapshot;
 use store_sql::{SqliteOptions, SqliteStore};
 
 use crate::config::Config;
@@ -62,15 +65,18 @@ pub struct ServerUrl {
     /// `scheme://user:password@host:port/`.
     server: String,
     database: String,
+    /// Whether the database is made, if it is not there.
+    is_made: bool,
     /// With its question mark, or empty.
     options: String,
 }
 
 impl ServerUrl {
-    /// The whole of it, with the password.
+    /// The whole of it, with the password. A database that is to be made cannot be connected to.
     #[cfg(any(feature = "postgres", feature = "mysql", feature = "mongodb"))]
     fn reveal(&self) -> String {
-        format!("{}{}{}", self.server, self.database, self.options)
+        let database = if self.is_made { "" } else { &self.database };
+        format!("{}{database}{}", self.server, self.options)
     }
 }
 
@@ -116,6 +122,7 @@ fn server_url(text: &str) -> Result<ServerUrl> {
     Ok(ServerUrl {
         server: text[..server].to_owned(),
         database: database.to_owned(),
+        is_made: false,
         options: text[options..].to_owned(),
     })
 }
@@ -163,6 +170,20 @@ impl Place {
         Self { service, url }
     }
 
+    /// A service's part of one for all.
+    #[must_use]
+    pub fn within(service: Service, all: &StoreUrl) -> Self {
+        let url = Self::part_of(all, service);
+        Self { service, url }
+    }
+
+    /// This one, for this service alone.
+    #[must_use]
+    pub fn at(service: Service, url: &StoreUrl) -> Self {
+        let url = url.clone();
+        Self { service, url }
+    }
+
     /// A service's part of what all have together: a file in the directory, a schema of the database, or a database whose
     /// name begins with it.
     fn part_of(all: &StoreUrl, service: Service) -> StoreUrl {
@@ -170,14 +191,12 @@ impl Place {
             StoreUrl::Sqlite(directory) => StoreUrl::Sqlite(directory.join(format!("{service}.sqlite"))),
             StoreUrl::Server(Driver::Postgres, _) => all.clone(),
             StoreUrl::Server(driver, url) => {
-                let database = format!("{}_{service}", url.database);
-                StoreUrl::Server(
-                    *driver,
-                    ServerUrl {
-                        database,
-                        ..url.clone()
-                    },
-                )
+                let part = ServerUrl {
+                    database: format!("{}_{service}", url.database),
+                    is_made: true,
+                    ..url.clone()
+                };
+                StoreUrl::Server(*driver, part)
             }
         }
     }
@@ -188,6 +207,18 @@ impl Place {
         matches!(self.url, StoreUrl::Server(..))
     }
 
+    /// The store as it is now, whoever uses it meanwhile. It must be there.
+    pub async fn snapshot(&self, described: &Described, ids: &Ids, clock: &dyn Clock) -> Result<Box<dyn Snapshot>> {
+        let snapshot = match &self.url {
+            StoreUrl::Sqlite(path) => {
+                let path = path.clone();
+                tokio::task::spawn_blocking(move || store_sql::snapshot(&path)).await?
+            }
+            StoreUrl::Server(..) => self.open(described, Vec::new(), ids, clock).await?.snapshot().await,
+        };
+        snapshot.with_context(|| format!("cannot read the store of {} at {self}", self.service))
+    }
+
     /// Opens, and so makes and migrates, the store. The collections of `rebuild` are emptied, to be filled again.
     pub async fn open(
         &self,
@@ -196,10 +227,31 @@ impl Place {
         ids: &Ids,
         clock: &dyn Clock,
     ) -> Result<Arc<dyn Opened>> {
+        let opened = self.open_any(described, rebuild, ids, clock).await;
+        opened.with_context(|| format!("cannot open the store of {} at {self}", self.service))
+    }
+}
+
+/// The one that a file is to be in, for its owner alone.
+fn make_directory(path: &Path) -> Result<()> {
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.with_context(|| format!("cannot make {}", directory.display()))
+}
+
+impl Place {
+    async fn open_any(
+        &self,
+        described: &Described,
+        rebuild: Vec<&'static str>,
+        ids: &Ids,
+        clock: &dyn Clock,
+    ) -> Result<Arc<dyn Opened>> {
         let now = clock.now();
         let (schema, epoch) = (schema(described.collections), ids.uuid(now));
-        let opened: Result<Arc<dyn Opened>> = match &self.url {
+        match &self.url {
             StoreUrl::Sqlite(path) => {
+                make_directory(path)?;
                 let mut options = SqliteOptions::new(path, schema, epoch, now);
                 // Whoever has the data directory has locked it.
                 options.alone = true;
@@ -213,9 +265,14 @@ impl Place {
                 options.rebuild = rebuild;
                 Ok(Arc::new(store_sql::PostgresStore::open(options).await?))
             }
+            #[cfg(feature = "mysql")]
+            StoreUrl::Server(Driver::Mysql, url) => {
+                let mut options = store_sql::MysqlOptions::new(&url.reveal(), &url.database, schema, epoch, now)?;
+                options.rebuild = rebuild;
+                Ok(Arc::new(store_sql::MysqlStore::open(options).await?))
+            }
             StoreUrl::Server(driver, _) => bail!("the driver {} is not built in", driver.feature()),
-        };
-        opened.with_context(|| format!("cannot open the store of {} at {self}", self.service))
+        }
     }
 }
 

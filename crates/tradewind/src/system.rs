@@ -16,7 +16,7 @@ use kernel::bus::Bus;
 use kernel::clock::{Clock, Ids, SystemClock};
 use kernel::document::Collection;
 use kernel::embedded::{EmbeddedBus, Journal};
-use kernel::engine::{Engine, Parts};
+use kernel::engine::{Engine, Parts, schema};
 use kernel::reaction::Consumers;
 use kernel::rebuild::Fold;
 use kernel::relay;
@@ -43,6 +43,16 @@ pub struct Described {
     pub collections: &'static [&'static Collection],
     /// Folds an event of its journal into its views.
     pub fold: Fold,
+}
+
+impl Described {
+    /// Every collection of the service, the kernel's own included, in the order of their names.
+    #[must_use]
+    pub fn by_name(&self) -> Vec<&'static Collection> {
+        let mut all = schema(self.collections).collections;
+        all.sort_unstable_by_key(|collection| collection.name);
+        all
+    }
 }
 
 /// Every service of the house.

@@ -11,7 +11,11 @@ use uuid::Uuid;
 
 use crate::document::{Key, Value};
 use crate::event::{Position, Recorded, StreamId};
+use crate::store::carry::{Carried, Load};
 use crate::store::{Batch, CommitError, Committed, Conflict, Expect, Head, Put};
+
+/// The writer's name of what is loaded.
+const LOADER: &str = "load";
 
 /// A transaction of one database, begun and not yet committed. Each call is one round trip, or few.
 #[async_trait]
@@ -35,7 +39,7 @@ pub trait Transaction: Send {
     /// Removes documents of one collection that are there.
     async fn delete(&mut self, collection: &'static str, ids: &[&str]) -> Result<(), CommitError>;
 
-    /// Leaves the head as it is now, and the writer's batch.
+    /// Leaves the head as it is now, its epoch too, and the writer's batch.
     async fn leave(&mut self, head: &Head, writer: &str, latest: Latest) -> Result<(), CommitError>;
 }
 
@@ -104,6 +108,34 @@ pub async fn write(transaction: &mut dyn Transaction, batch: &Batch) -> Result<W
     let latest = Latest { batch: batch.id, last };
     transaction.leave(&head, &batch.writer, latest).await?;
     Ok(Written::Now(Committed { last }))
+}
+
+/// Writes a part of another store into a transaction, which is then to be committed.
+pub async fn load(transaction: &mut dyn Transaction, load: &Load) -> Result<(), CommitError> {
+    transaction.take_head(LOADER).await?;
+    if !load.events.is_empty() {
+        transaction.append(&load.events).await?;
+    }
+    if let Some((collection, documents)) = &load.documents {
+        let rows: Vec<Row<'_>> = documents.iter().map(Row::from).collect();
+        transaction.put(collection.name, &rows).await?;
+    }
+    let latest = Latest {
+        batch: Uuid::nil(),
+        last: load.head.position,
+    };
+    transaction.leave(&load.head, LOADER, latest).await
+}
+
+impl<'a> From<&'a Carried> for Row<'a> {
+    fn from(carried: &'a Carried) -> Self {
+        Self {
+            id: &carried.id,
+            version: carried.version,
+            document: &carried.document,
+            columns: &carried.columns,
+        }
+    }
 }
 
 /// Of every document that the batch names.

@@ -150,6 +150,7 @@ impl Transaction for MysqlTransaction {
     async fn leave(&mut self, head: &Head, writer: &str, latest: Latest) -> Result<(), CommitError> {
         let lanes = serde_json::to_string(&head.lanes).expect("a list of numbers is JSON");
         let advance = sqlx::query(statements::ADVANCE)
+            .bind(head.epoch.0.to_string())
             .bind(signed(head.position.0))
             .bind(head.time.as_microsecond())
             .bind(lanes);

@@ -14,7 +14,7 @@ pub(super) const TAKE_HEAD: &str = "SELECT epoch, position, time, lanes FROM hea
 /// A statement after the one above: that one may have waited, and sees of other tables what was there before.
 pub(super) const LATEST: &str = "SELECT id, last FROM batches WHERE writer = $1";
 pub(super) const LEAVE: &str = "
-    WITH moved AS (UPDATE head SET position = $1, time = $2, lanes = $3)
+    WITH moved AS (UPDATE head SET epoch = $7, position = $1, time = $2, lanes = $3)
     INSERT INTO batches (writer, id, last) VALUES ($4, $5, $6)
     ON CONFLICT (writer) DO UPDATE SET id = excluded.id, last = excluded.last";
 

@@ -130,7 +130,8 @@ impl Transaction for PostgresTransaction {
             .bind(lanes)
             .bind(writer)
             .bind(latest.batch.to_string())
-            .bind(signed(latest.last.0));
+            .bind(signed(latest.last.0))
+            .bind(head.epoch.0.to_string());
         self.run(leave).await
     }
 }

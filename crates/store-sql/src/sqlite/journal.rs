@@ -23,15 +23,10 @@ pub(super) fn stream(
 }
 
 pub(super) fn tail(connection: &mut Connection, after: Position, limit: usize) -> Result<Tail, StoreError> {
-    let after = i64::try_from(after.0).unwrap_or(i64::MAX);
-    let mut found = Vec::new();
-    if limit > 0 {
-        let mut select = connection
-            .prepare_cached(statements::TAIL)
-            .map_err(|error| unavailable(&error))?;
-        let rows = select.query(params![after, rows::limit(limit)]);
-        found = events(rows.map_err(|error| unavailable(&error))?, TAIL_BYTES_MAX)?;
-    }
+    let events = match limit {
+        0 => Vec::new(),
+        limit => self::after(connection, after, limit)?,
+    };
     // Read after the events, so the head is at or beyond them without a transaction around both.
     let mut select = connection
         .prepare_cached(statements::HEAD)
@@ -39,7 +34,17 @@ pub(super) fn tail(connection: &mut Connection, after: Position, limit: usize) -
     let head = select
         .query_row([], |row| Ok(rows::head(row)))
         .map_err(|error| unavailable(&error))??;
-    Ok(Tail { head, events: found })
+    Ok(Tail { head, events })
+}
+
+/// The events after a position, up to and with the one that fills a tail.
+pub(super) fn after(connection: &Connection, after: Position, limit: usize) -> Result<Vec<Recorded>, StoreError> {
+    let after = i64::try_from(after.0).unwrap_or(i64::MAX);
+    let mut select = connection
+        .prepare_cached(statements::TAIL)
+        .map_err(|error| unavailable(&error))?;
+    let rows = select.query(params![after, rows::limit(limit)]);
+    events(rows.map_err(|error| unavailable(&error))?, TAIL_BYTES_MAX)
 }
 
 /// The events up to and with the one that brings their data to `bytes_max`.

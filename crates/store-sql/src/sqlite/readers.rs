@@ -173,7 +173,7 @@ fn stored(row: &Row<'_>, first: usize) -> rusqlite::Result<Stored> {
     })
 }
 
-fn value(value: ValueRef<'_>) -> rusqlite::Result<Value> {
+pub(super) fn value(value: ValueRef<'_>) -> rusqlite::Result<Value> {
     Ok(match value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(number) => Value::Integer(number),

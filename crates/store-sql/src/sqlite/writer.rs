@@ -4,12 +4,14 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use kernel::event::{Meta, NewEvent, Position, Recorded};
+use kernel::store::carry::Load;
 use kernel::store::{Batch, CommitError, Committed, Conflict, Delete, Expect, Head, Put, Schema, StoreError};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::rows;
+use crate::sqlite::carry;
 use crate::sqlite::checkpoint::{self, Checkpoints, Passes};
 use crate::sqlite::failure::{of_commit, of_statement, unavailable};
 use crate::sqlite::latest::Latest;
@@ -20,6 +22,8 @@ use crate::sqlite::prepared::Prepared;
 pub(super) enum Job {
     /// Commit a batch that fits the schema.
     Commit(Arc<Batch>, oneshot::Sender<Result<Committed, CommitError>>),
+    /// Write a part of another store.
+    Load(Load, oneshot::Sender<Result<(), CommitError>>),
     /// Declare the collections that are rebuilding whole again.
     FinishRebuild(oneshot::Sender<Result<(), StoreError>>),
     /// Empty the log.
@@ -47,6 +51,11 @@ pub(super) fn run(
                 match job {
                     Job::Commit(batch, answer) => {
                         let _ = answer.send(writer.commit(&batch));
+                        checkpoints.advance();
+                    }
+                    Job::Load(load, answer) => {
+                        latest.forget();
+                        let _ = answer.send(carry::load(&connection, &load));
                         checkpoints.advance();
                     }
                     Job::FinishRebuild(answer) => drop(answer.send(writer.finish_rebuild())),

@@ -1,0 +1,150 @@
+//! `tradewind restore`: services from a backup, each journal beginning a new life.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use contracts::Service;
+use kernel::clock::{Clock as _, Ids, SystemClock};
+use kernel::event::Epoch;
+use kernel::reaction::{Adopted, adopt, note_restore};
+use kernel::store::Opened;
+
+use crate::carry::backup::{self, Kept, Reading};
+use crate::carry::target::{self, Purpose};
+use crate::carry::{self, Sum};
+use crate::config::Config;
+use crate::data::DataDirectory;
+use crate::output;
+use crate::stores::Place;
+use crate::system::{Described, SERVICES};
+
+/// What from where.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The directory of the backup
+    #[arg(long, value_name = "DIRECTORY")]
+    from: PathBuf,
+    /// Only this service; the stores of the others stay as they are
+    #[arg(long)]
+    service: Option<Service>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Restores into empty stores, and tells consumers where they stand in the journals that are new.
+pub async fn run(config: &Config, options: &Options) -> Result<()> {
+    let data = DataDirectory::lock(&config.data)?;
+    let manifest = backup::manifest(&options.from)?;
+    let mut restored = Vec::new();
+    for described in &SERVICES {
+        let service = described.service;
+        if options.service.is_some_and(|chosen| chosen != service) {
+            continue;
+        }
+        let Some(kept) = manifest.services.get(&service) else {
+            bail!("the backup has nothing of {service}");
+        };
+        let place = Place::of(service, config, &data);
+        restore(described, &place, kept, options)
+            .await
+            .with_context(|| format!("cannot restore {service}"))?;
+        if !options.json {
+            let Sum {
+                events,
+                documents,
+                checksum,
+            } = &kept.sum;
+            output::line(format_args!(
+                "{:<14} {events:>10} events {documents:>10} documents   {}   {place}",
+                service.as_str(),
+                &checksum[..12]
+            ))?;
+        }
+        restored.push(serde_json::json!({"service": service, "held": kept.sum}));
+    }
+    let adopted = adopt_all(config, &data).await?;
+    if options.json {
+        return output::json(&serde_json::json!({"restored": restored, "consumers": adopted}));
+    }
+    for Consumers { service, source, lanes } in &adopted {
+        if lanes.beyond > 0 {
+            output::line(format_args!(
+                "{service} has seen more of {source} than the backup holds, in {} lanes, which it holds until {service} is \
+                 restored from the same backup",
+                lanes.beyond
+            ))?;
+        }
+    }
+    let lanes: usize = adopted.iter().map(|it| it.lanes.adopted).sum();
+    output::line(format_args!("{lanes} lanes of consumers go on where they were"))
+}
+
+async fn restore(described: &Described, place: &Place, kept: &Kept, options: &Options) -> Result<()> {
+    let service = described.service;
+    let (clock, ids) = (SystemClock::new(), Ids::from_entropy());
+    let collections = described.by_name();
+    let bar = carry::progress(service, options.json)?;
+    let store = target::open(place, described, Purpose::Restore, &ids, &clock).await?;
+    let mut reading = Reading::open(&options.from, service, kept)?;
+    let continued = kept.epoch();
+    let epoch = Epoch(ids.uuid(clock.now()));
+    carry::fill(&mut reading, store.as_ref(), &collections, epoch, &bar)
+        .await
+        .with_context(|| format!("{place} is not whole; run this again to go on"))?;
+    let mut snapshot = store.snapshot().await?;
+    let held = carry::sum(snapshot.as_mut(), &collections, &bar).await?;
+    drop(snapshot);
+    if held != kept.sum {
+        bail!(
+            "{place} holds something else than the backup: {held:?}, and not {:?}; the backup is damaged, or of another \
+             version of tradewind. Remove {place} and take another backup",
+            kept.sum
+        );
+    }
+    note_restore(store.as_ref(), ids.uuid(clock.now()), continued).await?;
+    store.finish_rebuild().await?;
+    store.close().await;
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// How the consumers of a service stand with a source that was restored.
+#[derive(Debug, serde::Serialize)]
+struct Consumers {
+    service: Service,
+    source: Service,
+    #[serde(flatten)]
+    lanes: Adopted,
+}
+
+/// Of every service, restored or not.
+async fn adopt_all(config: &Config, data: &DataDirectory) -> Result<Vec<Consumers>> {
+    let (clock, ids) = (SystemClock::new(), Ids::from_entropy());
+    let mut stores: Vec<(Service, Arc<dyn Opened>)> = Vec::new();
+    for described in &SERVICES {
+        let place = Place::of(described.service, config, data);
+        stores.push((
+            described.service,
+            place.open(described, Vec::new(), &ids, &clock).await?,
+        ));
+    }
+    let mut all = Vec::new();
+    for (service, store) in &stores {
+        for (source, journal) in &stores {
+            let lanes = adopt(store.as_ref(), ids.uuid(clock.now()), *source, journal.as_ref()).await?;
+            if lanes != Adopted::default() {
+                all.push(Consumers {
+                    service: *service,
+                    source: *source,
+                    lanes,
+                });
+            }
+        }
+    }
+    for (_, store) in stores {
+        store.close().await;
+    }
+    Ok(all)
+}
