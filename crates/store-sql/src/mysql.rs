@@ -73,6 +73,7 @@ impl MysqlOptions {
             .pipes_as_concat(false)
             .no_engine_substitution(false)
             .timezone(None)
+            .statement_cache_capacity(statements::PREPARED_MAX)
             .disable_statement_logging();
         Ok(Self {
             connect,

@@ -34,9 +34,15 @@ const APPEND: &str = "INSERT INTO journal (position, prev, stream, version, lane
 /// What each row of the journal has.
 pub(super) const EVENT_CELLS: usize = 10;
 
-/// Rows and ids of one statement at most. More make it slow to prepare, and cost the server memory for as long as the
-/// connection keeps it.
+/// Rows and ids of one statement at most, a power of two.
+///
+/// Whatever number of them there is, statements have 1, 2, 4, … or so many: few texts, which a connection prepares once and
+/// keeps. To forget one costs more than to prepare it. The driver sends that and the next statement apart, without
+/// `TCP_NODELAY`, so that the second waits some 40 ms for the first to be acknowledged.
 pub(super) const ROWS_MAX: usize = 128;
+/// Statements that a connection keeps prepared: what a service has in use. A server has 16,382 for all connections unless
+/// `max_prepared_stmt_count` says more, which six services of eight connections stay below.
+pub(super) const PREPARED_MAX: usize = 300;
 /// What a statement has beside its values, and each value beside its text.
 const STATEMENT_BYTES: usize = 64 * 1024;
 const CELL_BYTES: usize = 10;
@@ -71,7 +77,7 @@ impl Statements {
         &self.collections[collection]
     }
 
-    /// Rows in pieces of one statement each. `text_bytes` is what a row's values come to.
+    /// Rows in pieces of one statement each, as many as a power of two. `text_bytes` is what a row's values come to.
     pub(super) fn pieces<'a, T>(
         &self,
         mut rows: &'a [T],
@@ -94,7 +100,7 @@ impl Statements {
                     text_bytes(&rows[0])
                 )));
             }
-            let (piece, rest) = rows.split_at(count);
+            let (piece, rest) = rows.split_at(1 << count.ilog2());
             pieces.push(piece);
             rows = rest;
         }
@@ -153,25 +159,25 @@ pub(super) fn of_each(keys: &Keys<'_>, columns: &str) -> String {
     selects.collect::<Vec<_>>().join(" UNION ALL ")
 }
 
-/// Keys in groups of one statement each.
+/// Keys in groups of one statement each, which asks for as many ids of each collection.
 pub(super) fn groups<'a>(keys: &Keys<'a>) -> Vec<Keys<'a>> {
+    let most = keys.values().map(Vec::len).max().unwrap_or(0).min(ROWS_MAX);
     let mut groups: Vec<Keys<'a>> = Vec::new();
     for (collection, ids) in keys {
         for (place, ids) in ids.chunks(ROWS_MAX).enumerate() {
             if groups.len() == place {
                 groups.push(Keys::new());
             }
-            groups[place].insert(collection, rounded(ids));
+            groups[place].insert(collection, rounded(ids, most));
         }
     }
     groups
 }
 
-/// The same ids, the last one again until there are a power of two: few numbers of them make few texts, which the driver
-/// and the server have prepared before.
-pub(super) fn rounded<'a>(ids: &[&'a str]) -> Vec<&'a str> {
+/// The same ids, the last one again until they are a power of two and no fewer than `least`.
+pub(super) fn rounded<'a>(ids: &[&'a str], least: usize) -> Vec<&'a str> {
     let last = ids.last().into_iter().cycle();
-    let count = ids.len().next_power_of_two();
+    let count = ids.len().max(least).next_power_of_two();
     ids.iter().chain(last).take(count).copied().collect()
 }
 
@@ -179,4 +185,38 @@ pub(super) fn rounded<'a>(ids: &[&'a str]) -> Vec<&'a str> {
 fn tuples(count: usize, cells: usize) -> String {
     let tuple = format!("({})", vec!["?"; cells].join(", "));
     vec![tuple; count].join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lengths(statements: &Statements, rows: &[usize]) -> Vec<usize> {
+        let pieces = statements.pieces(rows, 1, |bytes| *bytes).expect("each row fits");
+        pieces.iter().map(|piece| piece.len()).collect()
+    }
+
+    #[test]
+    fn rows_are_written_in_powers_of_two_that_fit_a_packet() {
+        let statements = Statements {
+            collections: BTreeMap::new(),
+            packet_bytes_max: STATEMENT_BYTES + 1000,
+        };
+        assert_eq!(lengths(&statements, &[1; 25]), [16, 8, 1]);
+        assert_eq!(lengths(&statements, &[1; 300]), [64, 64, 64, 64, 32, 8, 4]);
+        assert_eq!(lengths(&statements, &[300; 5]), [2, 2, 1]);
+        assert_eq!(lengths(&statements, &[]), [0; 0]);
+        let refused = statements.pieces(&[1, 991], 1, |bytes| *bytes);
+        assert!(matches!(refused, Err(CommitError::Content(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn ids_are_asked_for_in_powers_of_two() {
+        let keys = Keys::from([("a", vec!["1"; 129]), ("b", vec!["1", "2", "3"])]);
+        let groups = groups(&keys);
+        let counts = |place: usize| -> Vec<usize> { groups[place].values().map(Vec::len).collect() };
+        assert_eq!((counts(0), counts(1)), (vec![128, 128], vec![128]));
+        assert_eq!(rounded(&["1", "2", "3"], 1), ["1", "2", "3", "3"]);
+        assert!(rounded(&[], 0).is_empty());
+    }
 }

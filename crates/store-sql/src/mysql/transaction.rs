@@ -78,7 +78,7 @@ impl Transaction for MysqlTransaction {
         let mut versions = HashMap::new();
         for streams in streams.chunks(ROWS_MAX) {
             let ids: Vec<&str> = streams.iter().map(|stream| stream.as_str()).collect();
-            let ids = statements::rounded(&ids);
+            let ids = statements::rounded(&ids, 1);
             let mut select = sqlx::query(AssertSqlSafe(statements::stream_versions(ids.len())));
             for id in &ids {
                 select = select.bind(id);
@@ -137,7 +137,7 @@ impl Transaction for MysqlTransaction {
     async fn delete(&mut self, collection: &'static str, ids: &[&str]) -> Result<(), CommitError> {
         let statements = Arc::clone(&self.statements);
         for ids in ids.chunks(ROWS_MAX) {
-            let ids = statements::rounded(ids);
+            let ids = statements::rounded(ids, 1);
             let mut delete = sqlx::query(AssertSqlSafe(statements.of(collection).delete(ids.len())));
             for id in ids {
                 delete = delete.bind(id);
