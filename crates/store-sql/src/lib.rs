@@ -1,7 +1,7 @@
 //! The [`kernel::store::Store`] port on SQL databases.
 //!
 //! `schema` says what the tables are and `statements` what is done with them, both as SQL text made once from the
-//! declared collections; an adapter (`sqlite`) adds connections, transactions and the reading of rows.
+//! declared collections; an adapter (`sqlite`, `postgres`, `mysql`) adds connections, transactions and the reading of rows.
 
 mod dialect;
 #[cfg(feature = "mysql")]
