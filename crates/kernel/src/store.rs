@@ -2,6 +2,8 @@
 
 pub mod carry;
 mod check;
+pub mod opening;
+mod section;
 pub mod serial;
 
 use std::fmt;
@@ -15,6 +17,7 @@ use uuid::Uuid;
 use crate::document::{Collection, Key, Value};
 use crate::event::{Epoch, NewEvent, Position, Recorded, StreamId};
 use crate::store::carry::{Load, Snapshot};
+pub use crate::store::section::Section;
 
 /// An event's data and meta together are refused above this size, below every broker's limit.
 pub const EVENT_BYTES_MAX: usize = 256 * 1024;

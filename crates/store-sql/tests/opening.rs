@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kernel::document::{Collection, Column, ColumnType, Index, Kind, Value};
+use kernel::store::opening::Refusal;
 use kernel::store::{Batch, Opened as _, Put, Query, Schema, Store};
 use rusqlite::Connection;
 use store_sql::{OpenError, SqliteOptions, SqliteStore};
@@ -167,7 +168,7 @@ fn another_number_of_lanes_is_refused() {
     options.schema.lanes = 8;
     let refusal = file.refusal(options);
     assert!(
-        matches!(refusal, OpenError::Lanes { stored: 4, declared: 8 }),
+        matches!(refusal, OpenError::Refused(Refusal::Lanes { stored: 4, declared: 8 })),
         "{refusal}"
     );
     drop(file.open(&THINGS));
@@ -179,7 +180,10 @@ fn a_store_of_a_newer_form_is_refused() {
     drop(file.open(&THINGS));
     file.shell("INSERT INTO migrations VALUES (99, 'something new', 'later')");
     let refusal = file.refusal(file.options(&THINGS));
-    assert!(matches!(refusal, OpenError::Newer { found: 99, .. }), "{refusal}");
+    assert!(
+        matches!(refusal, OpenError::Refused(Refusal::Newer { found: 99, .. })),
+        "{refusal}"
+    );
 }
 
 #[test]
@@ -286,7 +290,10 @@ async fn a_new_column_on_documents_that_lack_it_is_refused_with_its_remedy() {
         (&RECORD, "migrate"),
     ] {
         let refusal = file.refusal(file.options(declared));
-        assert!(matches!(refusal, OpenError::Columns { .. }), "{refusal}");
+        assert!(
+            matches!(refusal, OpenError::Refused(Refusal::Columns { .. })),
+            "{refusal}"
+        );
         assert!(refusal.to_string().contains(remedy), "{refusal}");
     }
 }
@@ -323,7 +330,10 @@ async fn a_rebuild_empties_a_collection_and_must_be_finished() {
 
     // Cut short: what is there may be a part of it.
     let refusal = file.refusal(file.options(&WITH_OWNER));
-    assert!(matches!(refusal, OpenError::Unfinished(_)), "{refusal}");
+    assert!(
+        matches!(refusal, OpenError::Refused(Refusal::Unfinished(_))),
+        "{refusal}"
+    );
 
     let store = SqliteStore::open(rebuild()).expect("the store opens");
     store
