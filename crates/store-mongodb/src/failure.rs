@@ -1,0 +1,139 @@
+//! What MongoDB's errors mean to the port.
+
+use kernel::store::opening::Refusal;
+use kernel::store::{CommitError, StoreError};
+use mongodb::error::{Error, ErrorKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure};
+
+/// Two transactions have changed the same document: the later one has to begin again.
+const WRITE_CONFLICT: i32 = 112;
+/// Codes that are about a value: it is malformed, breaks the validator or an index, or is too large.
+const CONTENT: [i32; 9] = [2, 14, 121, 257, 10334, 11000, 17280, 17419, 17420];
+/// The same, where the number has changed between versions.
+const TOO_LARGE_FOR_CACHE: &str = "TransactionTooLargeForCache";
+/// The user may not do that.
+const UNAUTHORIZED: i32 = 13;
+
+/// Why a store was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The declared schema cannot be kept: a mistake in the program.
+    #[error("the schema is wrong: {0}")]
+    Schema(String),
+    /// The URL cannot be understood; with the driver's words where there is no password that they could repeat.
+    #[error(
+        "the URL of MongoDB is wrong{0}: it has to be like mongodb://user:password@host:27017/?replicaSet=rs0, \
+         with :, /, @ and % in a name or password written as %3A, %2F, %40 and %25"
+    )]
+    Url(String),
+    /// There are no transactions without a replica set.
+    #[error(
+        "MongoDB at {0} is a standalone server, which has no transactions: start mongod with --replSet rs0, \
+         and once run rs.initiate() in mongosh"
+    )]
+    Standalone(String),
+    /// It was started with `--replSet`, and that is all.
+    #[error("the replica set of MongoDB at {0} was never initiated: run rs.initiate() in mongosh, once")]
+    Uninitiated(String),
+    /// It answers, and does not take writes.
+    #[error("MongoDB at {address} cannot be written to: {reason}")]
+    NoPrimary {
+        /// Which server said so.
+        address: String,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+    /// Reads as of one time came with 5.0.
+    #[error("MongoDB at {0} is older than 5.0: use a newer one")]
+    TooOld(String),
+    /// Wrong user or password.
+    #[error(
+        "MongoDB at {0} does not let this user in: check the user, the password and authSource=… in the URL \
+         (the database in which the user was made, often admin)"
+    )]
+    Login(String),
+    /// It lacks a role.
+    #[error("this user may not make the collections of {database} in MongoDB: grant it readWrite on {database}")]
+    Forbidden {
+        /// Which database.
+        database: String,
+    },
+    /// Nobody answers.
+    #[error("MongoDB at {0} does not answer: check that it runs, and that this machine reaches it under this address")]
+    Unreachable(String),
+    /// It is there, and cannot be used as it is.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The database said no.
+    #[error("the database cannot be opened: {}", .0.kind)]
+    Database(#[source] Box<Error>),
+    /// The document in `head` is not readable.
+    #[error(transparent)]
+    Head(#[from] StoreError),
+}
+
+impl From<Error> for OpenError {
+    fn from(error: Error) -> Self {
+        Self::Database(Box::new(error))
+    }
+}
+
+/// A read that failed, or a write before the commit, which rolls back. The whole error would repeat the server's answer.
+pub(crate) fn unavailable(error: &Error) -> StoreError {
+    StoreError::new(&error.kind)
+}
+
+/// A command of a batch that failed; the transaction is rolled back after it.
+pub(crate) fn of_statement(error: &Error) -> CommitError {
+    match is_content(error) {
+        true => CommitError::Content(error.kind.to_string()),
+        false => CommitError::Unavailable(unavailable(error)),
+    }
+}
+
+fn is_content(error: &Error) -> bool {
+    match &*error.kind {
+        ErrorKind::Command(failed) => CONTENT.contains(&failed.code) || failed.code_name == TOO_LARGE_FOR_CACHE,
+        ErrorKind::Write(WriteFailure::WriteError(failed)) => CONTENT.contains(&failed.code),
+        ErrorKind::InsertMany(failed) => {
+            let mut errors = failed.write_errors.iter().flatten();
+            errors.any(|failed| CONTENT.contains(&failed.code))
+        }
+        // The driver would not write the value.
+        ErrorKind::InvalidArgument { .. } | ErrorKind::Bson(_) => true,
+        _ => false,
+    }
+}
+
+/// One of the errors in the answer to an `update`.
+pub(crate) fn of_write(code: i32, message: &str) -> CommitError {
+    match CONTENT.contains(&code) {
+        true => CommitError::Content(message.to_owned()),
+        false => CommitError::Unavailable(StoreError::new(message)),
+    }
+}
+
+/// A commit that failed. Where the server says that the transaction may be tried anew, it has rolled back.
+pub(crate) fn of_commit(error: &Error) -> CommitError {
+    if is_unknown(error) {
+        CommitError::Unknown(error.kind.to_string())
+    } else if error.contains_label(TRANSIENT_TRANSACTION_ERROR) || is_content(error) {
+        of_statement(error)
+    } else {
+        CommitError::Unknown(error.kind.to_string())
+    }
+}
+
+/// Whether asking to commit again can tell.
+pub(crate) fn is_unknown(error: &Error) -> bool {
+    error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
+}
+
+/// Whether another transaction has the head.
+pub(crate) fn is_taken(error: &Error) -> bool {
+    matches!(&*error.kind, ErrorKind::Command(failed) if failed.code == WRITE_CONFLICT)
+}
+
+/// Whether the user may not do that.
+pub(crate) fn is_forbidden(error: &Error) -> bool {
+    matches!(&*error.kind, ErrorKind::Command(failed) if failed.code == UNAUTHORIZED)
+}

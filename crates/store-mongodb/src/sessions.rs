@@ -1,0 +1,55 @@
+//! Sessions: what is done in one sees what was committed before.
+
+use std::sync::{Mutex, PoisonError};
+
+use bson::Timestamp;
+use kernel::store::StoreError;
+use mongodb::{Client, ClientSession};
+
+use crate::failure::unavailable;
+
+/// Makes sessions that see each commit of this handle, also from a primary that was elected a moment ago and does not
+/// know yet how far its predecessor had come. Commits of other handles are seen because a majority has them before they
+/// return.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    pub(crate) client: Client,
+    /// The cluster's time of the last commit.
+    committed: Mutex<Option<Timestamp>>,
+}
+
+impl Sessions {
+    pub(crate) fn new(client: Client) -> Self {
+        Self {
+            client,
+            committed: Mutex::new(None),
+        }
+    }
+
+    /// A session that begins after the last commit. Costs no round trip.
+    pub(crate) async fn begin(&self) -> Result<ClientSession, StoreError> {
+        let begun = self.client.start_session().await;
+        let mut session = begun.map_err(|error| unavailable(&error))?;
+        let committed = *self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(time) = committed {
+            session.advance_operation_time(time);
+        }
+        Ok(session)
+    }
+
+    /// A session whose reads see what this one's last read saw, and nothing that was committed since.
+    pub(crate) async fn at_the_time_of(&self, session: &ClientSession) -> Result<ClientSession, StoreError> {
+        let begin = self.client.start_session().snapshot(true);
+        let begun = match session.snapshot_time() {
+            Some(time) => begin.snapshot_time(time).await,
+            None => begin.await,
+        };
+        begun.map_err(|error| unavailable(&error))
+    }
+
+    /// Notes a commit in this session.
+    pub(crate) fn committed(&self, session: &ClientSession) {
+        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        *committed = (*committed).max(session.operation_time());
+    }
+}

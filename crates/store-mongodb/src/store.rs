@@ -1,0 +1,285 @@
+//! The store: what is asked for, and in which session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bson::{Document, doc};
+use jiff::Timestamp;
+use kernel::document::Key;
+use kernel::event::{Position, Recorded, StreamId};
+use kernel::store::serial::{self, Keys, Written};
+use kernel::store::{
+    Batch, CommitError, Committed, Found, Query, Schema, Section, Store, StoreError, Stored, TAIL_BYTES_MAX, Tail,
+};
+use mongodb::action::Find;
+use mongodb::options::{ConnectionString, Hint};
+use mongodb::{ClientSession, Database};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::failure::{OpenError, unavailable};
+use crate::names::{BY_STREAM, HEAD, HEAD_ID, JOURNAL};
+use crate::page::Page;
+use crate::rows::{self, Entry, HeadRow, damaged, signed};
+use crate::sessions::Sessions;
+use crate::transaction::MongodbTransaction;
+use crate::{connect, each, open};
+
+/// How long a read may take.
+const READ_MAX: Duration = Duration::from_secs(30);
+/// Documents or events in one answer of the server.
+const ANSWER_MAX: u32 = 1_000;
+
+/// Whose commit it is, among those of this process.
+pub(crate) type Turn = Arc<Mutex<()>>;
+
+/// Where a store is and what it holds.
+#[derive(Clone, Debug)]
+pub struct MongodbOptions {
+    /// How to connect.
+    pub(crate) connect: ConnectionString,
+    /// The database that has the service's collections; made if it is not there.
+    pub database: String,
+    /// What the service keeps.
+    pub schema: Schema,
+    /// The epoch of the journal, should it be made now.
+    pub new_epoch: Uuid,
+    /// The time of opening, for the note of when the store was made.
+    pub now: Timestamp,
+    /// Connections at most.
+    pub connections: u32,
+    /// Collections to empty, because they are about to be filled again; they are incomplete until
+    /// [`MongodbStore::finish_rebuild`].
+    pub rebuild: Vec<&'static str>,
+}
+
+impl MongodbOptions {
+    /// The usual: eight connections, nothing to rebuild.
+    pub fn new(url: &str, database: &str, schema: Schema, new_epoch: Uuid, now: Timestamp) -> Result<Self, OpenError> {
+        Ok(Self {
+            connect: connect::parse(url)?,
+            database: database.to_owned(),
+            schema,
+            new_epoch,
+            now,
+            connections: 8,
+            rebuild: Vec::new(),
+        })
+    }
+}
+
+/// A service's store in one database of a MongoDB replica set.
+#[derive(Debug)]
+pub struct MongodbStore {
+    schema: Arc<Schema>,
+    database: Database,
+    sessions: Arc<Sessions>,
+    turn: Turn,
+}
+
+impl MongodbStore {
+    /// Opens the store or makes it, with whatever the schema declares.
+    pub async fn open(options: MongodbOptions) -> Result<Self, OpenError> {
+        options.schema.check().map_err(OpenError::Schema)?;
+        let client = connect::client(&options).await?;
+        let database = client.database(&options.database);
+        open::declare(&database, &options).await?;
+        Ok(Self {
+            schema: Arc::new(options.schema),
+            database,
+            sessions: Arc::new(Sessions::new(client)),
+            turn: Turn::default(),
+        })
+    }
+
+    /// Declares the collections named by [`MongodbOptions::rebuild`] whole again.
+    pub async fn finish_rebuild(&self) -> Result<(), StoreError> {
+        let heads = self.database.collection::<Document>(HEAD);
+        let done = heads.update_one(doc! { "_id": HEAD_ID }, doc! { "$set": { "rebuilding": null } });
+        done.await.map(drop).map_err(|error| unavailable(&error))
+    }
+
+    /// Waits for the commit under way, and closes the connections. Later calls are refused.
+    pub async fn close(&self) {
+        let _turn = self.turn.lock().await;
+        self.sessions.client.clone().shutdown().await;
+    }
+
+    async fn page(&self, query: &Query) -> Result<Vec<Found>, StoreError> {
+        let mut found = Vec::new();
+        let mut session = self.sessions.begin().await?;
+        for (place, section) in Section::of(query).iter().enumerate() {
+            if place > 0 {
+                session = self.sessions.at_the_time_of(&session).await?;
+            }
+            self.read_section(&mut session, query, *section, &mut found).await?;
+        }
+        Ok(found)
+    }
+
+    async fn read_section(
+        &self,
+        session: &mut ClientSession,
+        query: &Query,
+        section: Section,
+        found: &mut Vec<Found>,
+    ) -> Result<(), StoreError> {
+        let missing = query.limit - found.len();
+        let mut bytes: usize = found.iter().map(|found| found.stored.document.len()).sum();
+        if missing == 0 || (bytes >= query.bytes_max && !found.is_empty()) {
+            return Ok(());
+        }
+        let page = Page::new(query, section);
+        let documents = self.database.collection::<Document>(query.collection.name);
+        let find = documents.find(page.filter).projection(page.projection).sort(page.sort);
+        let find = find.hint(Hint::Name(page.index.to_owned())).limit(row_limit(missing));
+        let find = find.batch_size(answer(missing)).session(&mut *session);
+        let mut rows = find.await.map_err(|error| unavailable(&error))?;
+        while rows.advance(session).await.map_err(|error| unavailable(&error))? {
+            let row = rows.current();
+            let sort = query.sort_column().map(|name| rows::column(row, name));
+            let stored = rows::stored(row)?;
+            bytes += stored.document.len();
+            found.push(Found {
+                id: row.get_str("_id").map_err(damaged)?.into(),
+                sort: sort.transpose()?,
+                stored,
+            });
+            if bytes >= query.bytes_max {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The commit of a batch, all of it.
+    async fn write(
+        sessions: Arc<Sessions>,
+        database: Database,
+        schema: Arc<Schema>,
+        turn: Turn,
+        batch: Arc<Batch>,
+    ) -> Result<Committed, CommitError> {
+        let session = sessions.begin().await?;
+        let mut transaction = MongodbTransaction::new(session, sessions, database, schema, turn);
+        match serial::write(&mut transaction, &batch).await {
+            // The same batch again is committed too, though it writes nothing but the head: what a majority does not have
+            // yet may still be lost.
+            Ok(Written::Now(committed) | Written::Before(committed)) => {
+                transaction.commit().await?;
+                Ok(committed)
+            }
+            Err(error) => {
+                transaction.roll_back().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Store for MongodbStore {
+    async fn commit(&self, batch: Arc<Batch>) -> Result<Committed, CommitError> {
+        batch.check(&self.schema)?;
+        // In a task of its own: whoever stops waiting must not leave a transaction half way.
+        let task = tokio::spawn(Self::write(
+            Arc::clone(&self.sessions),
+            self.database.clone(),
+            Arc::clone(&self.schema),
+            Arc::clone(&self.turn),
+            batch,
+        ));
+        task.await
+            .unwrap_or_else(|error| Err(CommitError::Unknown(format!("the commit did not finish: {error}"))))
+    }
+
+    async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
+        if let Some(unknown) = keys.iter().find(|key| self.schema.collection(key.collection).is_none()) {
+            return Err(StoreError::new(format_args!(
+                "the schema has no collection {}",
+                unknown.collection
+            )));
+        }
+        let mut wanted = Keys::new();
+        for key in keys {
+            wanted.entry(key.collection).or_default().push(&key.id);
+        }
+        let mut session = self.sessions.begin().await?;
+        let found = in_time(each::documents(&self.database, &mut session, &wanted)).await?;
+        Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+    }
+
+    async fn query(&self, query: &Query) -> Result<Vec<Found>, StoreError> {
+        query.check()?;
+        in_time(self.page(query)).await
+    }
+
+    async fn stream(&self, id: &StreamId, from_version: u64, limit: usize) -> Result<Vec<Recorded>, StoreError> {
+        let journal = self.database.collection(JOURNAL);
+        let find = journal
+            .find(doc! { "stream": id.as_str(), "version": { "$gte": signed(from_version) } })
+            .sort(doc! { "version": 1 })
+            .hint(Hint::Name(BY_STREAM.to_owned()));
+        let mut session = self.sessions.begin().await?;
+        in_time(events(find, &mut session, limit, usize::MAX)).await
+    }
+
+    async fn tail(&self, after: Position, limit: usize) -> Result<Tail, StoreError> {
+        let journal = self.database.collection(JOURNAL);
+        let find = journal
+            .find(doc! { "_id": { "$gt": signed(after.0) } })
+            .sort(doc! { "_id": 1 });
+        let mut session = self.sessions.begin().await?;
+        let events = in_time(events(find, &mut session, limit, TAIL_BYTES_MAX)).await?;
+        // Read after the events in the same session, so the head is at or beyond them.
+        let heads = self.database.collection::<HeadRow>(HEAD);
+        let find = heads.find_one(doc! { "_id": HEAD_ID }).session(&mut session);
+        let head = in_time(async { find.await.map_err(|error| unavailable(&error)) }).await?;
+        let head = head.ok_or_else(|| damaged("the head is missing"))?.head()?;
+        Ok(Tail { head, events })
+    }
+
+    async fn scrub(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// At most so many events, until their data has so many bytes.
+async fn events(
+    find: Find<'_, Document>,
+    session: &mut ClientSession,
+    limit: usize,
+    bytes_max: usize,
+) -> Result<Vec<Recorded>, StoreError> {
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    if limit == 0 {
+        return Ok(events);
+    }
+    let find = find
+        .limit(row_limit(limit))
+        .batch_size(answer(limit))
+        .session(&mut *session);
+    let mut rows = find.await.map_err(|error| unavailable(&error))?;
+    while bytes < bytes_max && rows.advance(session).await.map_err(|error| unavailable(&error))? {
+        let event = Entry::read(rows.current())?.event()?;
+        bytes += event.data.get().len();
+        events.push(event);
+    }
+    Ok(events)
+}
+
+async fn in_time<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let reason = || StoreError::new(format_args!("the server took more than {READ_MAX:?} for a read"));
+    timeout(READ_MAX, read).await.map_err(|_| reason())?
+}
+
+/// A limit that the database takes: beyond what it can count there is none, which it calls 0.
+fn row_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(0)
+}
+
+fn answer(limit: usize) -> u32 {
+    u32::try_from(limit).unwrap_or(u32::MAX).min(ANSWER_MAX)
+}

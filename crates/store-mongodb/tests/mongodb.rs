@@ -1,0 +1,31 @@
+//! MongoDB against the port's contract.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use kernel::store::Store;
+use servers::Kind;
+use store_mongodb::{MongodbOptions, MongodbStore};
+use testkit::store_suite::{StoreFactory, fixture};
+use uuid::Uuid;
+
+/// A database of its own.
+struct Mongodb(String);
+
+#[async_trait]
+impl StoreFactory for Mongodb {
+    async fn open(&self) -> Arc<dyn Store> {
+        let url = Kind::Mongodb.shared();
+        let schema = fixture::schema();
+        let options = MongodbOptions::new(&url, &self.0, schema, Uuid::from_u128(1), Timestamp::UNIX_EPOCH);
+        let options = options.expect("the server has a URL");
+        Arc::new(MongodbStore::open(options).await.expect("the store opens"))
+    }
+}
+
+mod mongodb {
+    use super::*;
+
+    testkit::store_suite!(Mongodb(servers::unique_name()));
+}
