@@ -186,6 +186,31 @@ impl Drop for Fresh {
     }
 }
 
+/// A MongoDB that was not set up as a replica set, until it is dropped: to see that it is refused.
+#[derive(Debug)]
+pub struct BareMongod {
+    port: u16,
+    _process: Process,
+}
+
+impl BareMongod {
+    /// Starts one on new data, with these arguments besides.
+    pub fn start(directory: &Path, arguments: &[&str]) -> Result<Self> {
+        let port = free_port()?;
+        let process = mongodb::run(directory, port, arguments).context("mongod does not start")?;
+        Ok(Self {
+            port,
+            _process: process,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
 /// A name that no other test has, for a schema or a database of its own.
 #[must_use]
 pub fn unique_name() -> String {

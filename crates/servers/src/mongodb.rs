@@ -24,24 +24,7 @@ const SECTION_BYTES: usize = 5;
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) fn start(directory: &Path, port: u16) -> Result<Process> {
-    let data = directory.join("data");
-    std::fs::create_dir_all(&data)?;
-    let mut command = mongod()?;
-    command
-        .arg("--dbpath")
-        .arg(&data)
-        .args([
-            "--port",
-            &port.to_string(),
-            "--bind_ip",
-            "127.0.0.1",
-            "--replSet",
-            REPLICA_SET,
-        ])
-        .args(["--nounixsocket", "--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64"])
-        .args(["--setParameter", "diagnosticDataCollectionEnabled=false"]);
-    let process = Process::start(&mut command, Signal::TERM, &directory.join("log"))?;
-    let process = process.until(|| ask(port, &doc! { "ping": 1, "$db": "admin" }).is_ok())?;
+    let process = run(directory, port, &["--replSet", REPLICA_SET])?;
     // Refused where it is initiated already, as after a restart.
     let member = doc! { "_id": 0, "host": format!("127.0.0.1:{port}") };
     let initiate = doc! { "replSetInitiate": { "_id": REPLICA_SET, "members": [member] }, "$db": "admin" };
@@ -50,6 +33,22 @@ pub(crate) fn start(directory: &Path, port: u16) -> Result<Process> {
         let hello = ask(port, &doc! { "hello": 1, "$db": "admin" });
         hello.is_ok_and(|hello| hello.get_bool("isWritablePrimary").is_ok_and(|is| is))
     })
+}
+
+/// Waits until it answers, whatever it says.
+pub(crate) fn run(directory: &Path, port: u16, arguments: &[&str]) -> Result<Process> {
+    let data = directory.join("data");
+    std::fs::create_dir_all(&data)?;
+    let mut command = mongod()?;
+    command
+        .arg("--dbpath")
+        .arg(&data)
+        .args(["--port", &port.to_string(), "--bind_ip", "127.0.0.1"])
+        .args(arguments)
+        .args(["--nounixsocket", "--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64"])
+        .args(["--setParameter", "diagnosticDataCollectionEnabled=false"]);
+    let process = Process::start(&mut command, Signal::TERM, &directory.join("log"))?;
+    process.until(|| ask(port, &doc! { "ping": 1, "$db": "admin" }).is_ok())
 }
 
 /// Whether it can be run.
