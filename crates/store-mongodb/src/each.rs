@@ -9,7 +9,7 @@ use kernel::store::serial::Keys;
 use kernel::store::{StoreError, Stored};
 use mongodb::{ClientSession, Database};
 
-use crate::failure::unavailable;
+use crate::failure::ReadError;
 use crate::names::HEAD_ID;
 use crate::rows::{self, damaged};
 
@@ -23,7 +23,7 @@ pub(crate) async fn documents(
     database: &Database,
     session: &mut ClientSession,
     keys: &Keys<'_>,
-) -> Result<HashMap<Key, Stored>, StoreError> {
+) -> Result<HashMap<Key, Stored>, ReadError> {
     let collections: Vec<&'static str> = keys.keys().copied().collect();
     let Some(first) = collections.first() else {
         return Ok(HashMap::new());
@@ -47,9 +47,9 @@ pub(crate) async fn documents(
         // All of them in the first answer, if they fit.
         .batch_size(u32::try_from(count + 1).unwrap_or(u32::MAX).min(ANSWER_MAX))
         .session(&mut *session);
-    let mut rows = aggregate.await.map_err(|error| unavailable(&error))?;
+    let mut rows = aggregate.await?;
     let mut found = HashMap::with_capacity(count);
-    while rows.advance(session).await.map_err(|error| unavailable(&error))? {
+    while rows.advance(session).await? {
         let row = rows.current();
         let place = usize::try_from(row.get_i64(COLLECTION).map_err(damaged)?).map_err(damaged)?;
         found.insert(key(collections[place], row)?, rows::stored(row)?);

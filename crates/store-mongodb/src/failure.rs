@@ -6,10 +6,11 @@ use mongodb::error::{Error, ErrorKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRAN
 
 /// Two transactions have changed the same document: the later one has to begin again.
 const WRITE_CONFLICT: i32 = 112;
-/// Codes that are about a value: it is malformed, breaks the validator or an index, or is too large.
-const CONTENT: [i32; 9] = [2, 14, 121, 257, 10334, 11000, 17280, 17419, 17420];
-/// The same, where the number has changed between versions.
-const TOO_LARGE_FOR_CACHE: &str = "TransactionTooLargeForCache";
+/// A collection or an index was made a moment ago, as by another replica that starts, and there is no majority for it yet.
+const SNAPSHOT_UNAVAILABLE: i32 = 246;
+/// Codes that are about a value: it is malformed (2, 14), breaks the validator (121) or an index (11000), or it or the
+/// whole batch is too large (257, 388, 10334, 17280, 17419, 17420).
+const CONTENT: [i32; 10] = [2, 14, 121, 257, 388, 10334, 11000, 17280, 17419, 17420];
 /// The user may not do that.
 const UNAUTHORIZED: i32 = 13;
 
@@ -77,6 +78,43 @@ impl From<Error> for OpenError {
     }
 }
 
+/// Why a read did not end well.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    /// The server did not answer, or with an error.
+    Server(Error),
+    /// What it answered cannot be understood.
+    Damaged(StoreError),
+}
+
+impl ReadError {
+    /// Whether it will do in a moment.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Self::Server(error) if has_code(error, &[SNAPSHOT_UNAVAILABLE]))
+    }
+}
+
+impl From<Error> for ReadError {
+    fn from(error: Error) -> Self {
+        Self::Server(error)
+    }
+}
+
+impl From<StoreError> for ReadError {
+    fn from(error: StoreError) -> Self {
+        Self::Damaged(error)
+    }
+}
+
+impl From<ReadError> for StoreError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Server(error) => unavailable(&error),
+            ReadError::Damaged(error) => error,
+        }
+    }
+}
+
 /// A read that failed, or a write before the commit, which rolls back. The whole error would repeat the server's answer.
 pub(crate) fn unavailable(error: &Error) -> StoreError {
     StoreError::new(&error.kind)
@@ -92,7 +130,7 @@ pub(crate) fn of_statement(error: &Error) -> CommitError {
 
 fn is_content(error: &Error) -> bool {
     match &*error.kind {
-        ErrorKind::Command(failed) => CONTENT.contains(&failed.code) || failed.code_name == TOO_LARGE_FOR_CACHE,
+        ErrorKind::Command(failed) => CONTENT.contains(&failed.code),
         ErrorKind::Write(WriteFailure::WriteError(failed)) => CONTENT.contains(&failed.code),
         ErrorKind::InsertMany(failed) => {
             let mut errors = failed.write_errors.iter().flatten();
@@ -128,12 +166,22 @@ pub(crate) fn is_unknown(error: &Error) -> bool {
     error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
 }
 
-/// Whether another transaction has the head.
+/// Whether a transaction that begins anew may get further: it met with another one, or with a change of a collection.
+pub(crate) fn is_transient(error: &Error) -> bool {
+    matches!(&*error.kind, ErrorKind::Command(_)) && error.contains_label(TRANSIENT_TRANSACTION_ERROR)
+}
+
+/// Whether another transaction has the head, or will have had it in a moment.
 pub(crate) fn is_taken(error: &Error) -> bool {
-    matches!(&*error.kind, ErrorKind::Command(failed) if failed.code == WRITE_CONFLICT)
+    has_code(error, &[WRITE_CONFLICT, SNAPSHOT_UNAVAILABLE])
 }
 
 /// Whether the user may not do that.
 pub(crate) fn is_forbidden(error: &Error) -> bool {
-    matches!(&*error.kind, ErrorKind::Command(failed) if failed.code == UNAUTHORIZED)
+    has_code(error, &[UNAUTHORIZED])
+}
+
+/// Whether the server gives one of these reasons.
+pub(crate) fn has_code(error: &Error, codes: &[i32]) -> bool {
+    matches!(&*error.kind, ErrorKind::Command(failed) if codes.contains(&failed.code))
 }

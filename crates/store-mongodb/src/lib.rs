@@ -1,9 +1,10 @@
 //! The [`kernel::store::Store`] port on MongoDB: a database for each service, on a replica set.
 //!
-//! `names` says what the collections are and `rows` what is in them. A commit is one transaction (`transaction`); what is
+//! `names` says what the collections are and `rows` what is in them. A commit is one transaction (`commit`); what is
 //! read is read as of one time, at or after this handle's last commit (`sessions`).
 
 mod abandoned;
+mod commit;
 mod connect;
 mod each;
 mod failure;

@@ -7,7 +7,7 @@ mod collections;
 
 use bson::{Document, doc};
 use kernel::store::opening;
-use mongodb::options::{IndexOptions, ReturnDocument};
+use mongodb::options::{IndexOptions, ReadConcern, ReturnDocument};
 use mongodb::{Database, IndexModel};
 
 use crate::failure::{OpenError, is_forbidden};
@@ -52,7 +52,11 @@ async fn try_declare(database: &Database, options: &MongodbOptions) -> Result<()
 
 async fn head(database: &Database) -> Result<Option<HeadRow>, OpenError> {
     let heads = database.collection::<HeadRow>(HEAD);
-    Ok(heads.find_one(doc! { "_id": HEAD_ID }).await?)
+    // Not as of one time, which there is none of while another replica makes collections.
+    let find = heads
+        .find_one(doc! { "_id": HEAD_ID })
+        .read_concern(ReadConcern::majority());
+    Ok(find.await?)
 }
 
 fn check(head: &HeadRow, options: &MongodbOptions) -> Result<(), OpenError> {

@@ -3,10 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use bson::Timestamp;
-use kernel::store::StoreError;
+use mongodb::error::Error;
 use mongodb::{Client, ClientSession};
-
-use crate::failure::unavailable;
 
 /// Makes sessions that see each commit of this handle, also from a primary that was elected a moment ago and does not
 /// know yet how far its predecessor had come. Commits of other handles are seen because a majority has them before they
@@ -27,9 +25,8 @@ impl Sessions {
     }
 
     /// A session that begins after the last commit. Costs no round trip.
-    pub(crate) async fn begin(&self) -> Result<ClientSession, StoreError> {
-        let begun = self.client.start_session().await;
-        let mut session = begun.map_err(|error| unavailable(&error))?;
+    pub(crate) async fn begin(&self) -> Result<ClientSession, Error> {
+        let mut session = self.client.start_session().await?;
         let committed = *self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(time) = committed {
             session.advance_operation_time(time);
@@ -38,13 +35,12 @@ impl Sessions {
     }
 
     /// A session whose reads see what this one's last read saw, and nothing that was committed since.
-    pub(crate) async fn at_the_time_of(&self, session: &ClientSession) -> Result<ClientSession, StoreError> {
+    pub(crate) async fn at_the_time_of(&self, session: &ClientSession) -> Result<ClientSession, Error> {
         let begin = self.client.start_session().snapshot(true);
-        let begun = match session.snapshot_time() {
+        match session.snapshot_time() {
             Some(time) => begin.snapshot_time(time).await,
             None => begin.await,
-        };
-        begun.map_err(|error| unavailable(&error))
+        }
     }
 
     /// Notes a commit in this session.

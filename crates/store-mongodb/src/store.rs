@@ -1,5 +1,6 @@
 //! The store: what is asked for, and in which session.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,32 +9,30 @@ use bson::{Document, doc};
 use jiff::Timestamp;
 use kernel::document::Key;
 use kernel::event::{Position, Recorded, StreamId};
-use kernel::store::serial::{self, Keys, Written};
+use kernel::store::serial::Keys;
 use kernel::store::{
     Batch, CommitError, Committed, Found, Query, Schema, Section, Store, StoreError, Stored, TAIL_BYTES_MAX, Tail,
 };
 use mongodb::action::Find;
 use mongodb::options::{ConnectionString, Hint};
 use mongodb::{ClientSession, Database};
-use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use crate::failure::{OpenError, unavailable};
+use crate::commit::Committer;
+use crate::failure::{OpenError, ReadError, unavailable};
 use crate::names::{BY_STREAM, HEAD, HEAD_ID, JOURNAL};
 use crate::page::Page;
 use crate::rows::{self, Entry, HeadRow, damaged, signed};
 use crate::sessions::Sessions;
-use crate::transaction::MongodbTransaction;
 use crate::{connect, each, open};
 
 /// How long a read may take.
 const READ_MAX: Duration = Duration::from_secs(30);
+/// Between two attempts to read from what is being made.
+const READ_PAUSE: Duration = Duration::from_millis(5);
 /// Documents or events in one answer of the server.
 const ANSWER_MAX: u32 = 1_000;
-
-/// Whose commit it is, among those of this process.
-pub(crate) type Turn = Arc<Mutex<()>>;
 
 /// Where a store is and what it holds.
 #[derive(Clone, Debug)]
@@ -76,7 +75,7 @@ pub struct MongodbStore {
     schema: Arc<Schema>,
     database: Database,
     sessions: Arc<Sessions>,
-    turn: Turn,
+    committer: Committer,
 }
 
 impl MongodbStore {
@@ -86,11 +85,12 @@ impl MongodbStore {
         let client = connect::client(&options).await?;
         let database = client.database(&options.database);
         open::declare(&database, &options).await?;
+        let (schema, sessions) = (Arc::new(options.schema), Arc::new(Sessions::new(client)));
         Ok(Self {
-            schema: Arc::new(options.schema),
+            committer: Committer::new(Arc::clone(&sessions), database.clone(), Arc::clone(&schema)),
+            schema,
             database,
-            sessions: Arc::new(Sessions::new(client)),
-            turn: Turn::default(),
+            sessions,
         })
     }
 
@@ -103,11 +103,15 @@ impl MongodbStore {
 
     /// Waits for the commit under way, and closes the connections. Later calls are refused.
     pub async fn close(&self) {
-        let _turn = self.turn.lock().await;
-        self.sessions.client.clone().shutdown().await;
+        self.committer.close().await;
     }
 
-    async fn page(&self, query: &Query) -> Result<Vec<Found>, StoreError> {
+    async fn read_documents(&self, wanted: &Keys<'_>) -> Result<HashMap<Key, Stored>, ReadError> {
+        let mut session = self.sessions.begin().await?;
+        each::documents(&self.database, &mut session, wanted).await
+    }
+
+    async fn read_page(&self, query: &Query) -> Result<Vec<Found>, ReadError> {
         let mut found = Vec::new();
         let mut session = self.sessions.begin().await?;
         for (place, section) in Section::of(query).iter().enumerate() {
@@ -125,7 +129,7 @@ impl MongodbStore {
         query: &Query,
         section: Section,
         found: &mut Vec<Found>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), ReadError> {
         let missing = query.limit - found.len();
         let mut bytes: usize = found.iter().map(|found| found.stored.document.len()).sum();
         if missing == 0 || (bytes >= query.bytes_max && !found.is_empty()) {
@@ -136,8 +140,8 @@ impl MongodbStore {
         let find = documents.find(page.filter).projection(page.projection).sort(page.sort);
         let find = find.hint(Hint::Name(page.index.to_owned())).limit(row_limit(missing));
         let find = find.batch_size(answer(missing)).session(&mut *session);
-        let mut rows = find.await.map_err(|error| unavailable(&error))?;
-        while rows.advance(session).await.map_err(|error| unavailable(&error))? {
+        let mut rows = find.await?;
+        while rows.advance(session).await? {
             let row = rows.current();
             let sort = query.sort_column().map(|name| rows::column(row, name));
             let stored = rows::stored(row)?;
@@ -154,28 +158,28 @@ impl MongodbStore {
         Ok(())
     }
 
-    /// The commit of a batch, all of it.
-    async fn write(
-        sessions: Arc<Sessions>,
-        database: Database,
-        schema: Arc<Schema>,
-        turn: Turn,
-        batch: Arc<Batch>,
-    ) -> Result<Committed, CommitError> {
-        let session = sessions.begin().await?;
-        let mut transaction = MongodbTransaction::new(session, sessions, database, schema, turn);
-        match serial::write(&mut transaction, &batch).await {
-            // The same batch again is committed too, though it writes nothing but the head: what a majority does not have
-            // yet may still be lost.
-            Ok(Written::Now(committed) | Written::Before(committed)) => {
-                transaction.commit().await?;
-                Ok(committed)
-            }
-            Err(error) => {
-                transaction.roll_back().await;
-                Err(error)
-            }
-        }
+    async fn read_stream(&self, id: &StreamId, from_version: u64, limit: usize) -> Result<Vec<Recorded>, ReadError> {
+        let mut session = self.sessions.begin().await?;
+        let journal = self.database.collection(JOURNAL);
+        let find = journal
+            .find(doc! { "stream": id.as_str(), "version": { "$gte": signed(from_version) } })
+            .sort(doc! { "version": 1 })
+            .hint(Hint::Name(BY_STREAM.to_owned()));
+        read_events(find, &mut session, limit, usize::MAX).await
+    }
+
+    async fn read_tail(&self, after: Position, limit: usize) -> Result<Tail, ReadError> {
+        let mut session = self.sessions.begin().await?;
+        let journal = self.database.collection(JOURNAL);
+        let find = journal
+            .find(doc! { "_id": { "$gt": signed(after.0) } })
+            .sort(doc! { "_id": 1 });
+        let events = read_events(find, &mut session, limit, TAIL_BYTES_MAX).await?;
+        // Read after the events in the same session, so the head is at or beyond them.
+        let heads = self.database.collection::<HeadRow>(HEAD);
+        let head = heads.find_one(doc! { "_id": HEAD_ID }).session(&mut session).await?;
+        let head = head.ok_or_else(|| damaged("the head is missing"))?.head()?;
+        Ok(Tail { head, events })
     }
 }
 
@@ -184,13 +188,7 @@ impl Store for MongodbStore {
     async fn commit(&self, batch: Arc<Batch>) -> Result<Committed, CommitError> {
         batch.check(&self.schema)?;
         // In a task of its own: whoever stops waiting must not leave a transaction half way.
-        let task = tokio::spawn(Self::write(
-            Arc::clone(&self.sessions),
-            self.database.clone(),
-            Arc::clone(&self.schema),
-            Arc::clone(&self.turn),
-            batch,
-        ));
+        let task = tokio::spawn(self.committer.clone().commit(batch));
         task.await
             .unwrap_or_else(|error| Err(CommitError::Unknown(format!("the commit did not finish: {error}"))))
     }
@@ -206,39 +204,21 @@ impl Store for MongodbStore {
         for key in keys {
             wanted.entry(key.collection).or_default().push(&key.id);
         }
-        let mut session = self.sessions.begin().await?;
-        let found = in_time(each::documents(&self.database, &mut session, &wanted)).await?;
+        let found = in_time(|| self.read_documents(&wanted)).await?;
         Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
     }
 
     async fn query(&self, query: &Query) -> Result<Vec<Found>, StoreError> {
         query.check()?;
-        in_time(self.page(query)).await
+        in_time(|| self.read_page(query)).await
     }
 
     async fn stream(&self, id: &StreamId, from_version: u64, limit: usize) -> Result<Vec<Recorded>, StoreError> {
-        let journal = self.database.collection(JOURNAL);
-        let find = journal
-            .find(doc! { "stream": id.as_str(), "version": { "$gte": signed(from_version) } })
-            .sort(doc! { "version": 1 })
-            .hint(Hint::Name(BY_STREAM.to_owned()));
-        let mut session = self.sessions.begin().await?;
-        in_time(events(find, &mut session, limit, usize::MAX)).await
+        in_time(|| self.read_stream(id, from_version, limit)).await
     }
 
     async fn tail(&self, after: Position, limit: usize) -> Result<Tail, StoreError> {
-        let journal = self.database.collection(JOURNAL);
-        let find = journal
-            .find(doc! { "_id": { "$gt": signed(after.0) } })
-            .sort(doc! { "_id": 1 });
-        let mut session = self.sessions.begin().await?;
-        let events = in_time(events(find, &mut session, limit, TAIL_BYTES_MAX)).await?;
-        // Read after the events in the same session, so the head is at or beyond them.
-        let heads = self.database.collection::<HeadRow>(HEAD);
-        let find = heads.find_one(doc! { "_id": HEAD_ID }).session(&mut session);
-        let head = in_time(async { find.await.map_err(|error| unavailable(&error)) }).await?;
-        let head = head.ok_or_else(|| damaged("the head is missing"))?.head()?;
-        Ok(Tail { head, events })
+        in_time(|| self.read_tail(after, limit)).await
     }
 
     async fn scrub(&self) -> Result<(), StoreError> {
@@ -247,22 +227,19 @@ impl Store for MongodbStore {
 }
 
 /// At most so many events, until their data has so many bytes.
-async fn events(
+async fn read_events(
     find: Find<'_, Document>,
     session: &mut ClientSession,
     limit: usize,
     bytes_max: usize,
-) -> Result<Vec<Recorded>, StoreError> {
+) -> Result<Vec<Recorded>, ReadError> {
     let (mut events, mut bytes) = (Vec::new(), 0);
     if limit == 0 {
         return Ok(events);
     }
-    let find = find
-        .limit(row_limit(limit))
-        .batch_size(answer(limit))
-        .session(&mut *session);
-    let mut rows = find.await.map_err(|error| unavailable(&error))?;
-    while bytes < bytes_max && rows.advance(session).await.map_err(|error| unavailable(&error))? {
+    let find = find.limit(row_limit(limit)).batch_size(answer(limit));
+    let mut rows = find.session(&mut *session).await?;
+    while bytes < bytes_max && rows.advance(session).await? {
         let event = Entry::read(rows.current())?.event()?;
         bytes += event.data.get().len();
         events.push(event);
@@ -270,9 +247,25 @@ async fn events(
     Ok(events)
 }
 
-async fn in_time<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let reason = || StoreError::new(format_args!("the server took more than {READ_MAX:?} for a read"));
-    timeout(READ_MAX, read).await.map_err(|_| reason())?
+/// Reads, for as long as it may take, and again while what it reads from is being made.
+async fn in_time<T, F>(read: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, ReadError>>,
+{
+    let answered = timeout(READ_MAX, async {
+        loop {
+            match read().await {
+                Err(error) if error.is_passing() => sleep(READ_PAUSE).await,
+                other => return other,
+            }
+        }
+    });
+    match answered.await {
+        Ok(read) => Ok(read?),
+        Err(_) => Err(StoreError::new(format_args!(
+            "the server took more than {READ_MAX:?} for a read"
+        ))),
+    }
 }
 
 /// A limit that the database takes: beyond what it can count there is none, which it calls 0.

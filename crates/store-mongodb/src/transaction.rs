@@ -15,94 +15,57 @@ use mongodb::error::Error;
 use mongodb::options::{Hint, ReadConcern, ReturnDocument};
 use mongodb::{ClientSession, Database};
 use serde::{Deserialize, Serialize};
-use tokio::sync::OwnedMutexGuard;
 use tokio::time::{sleep, timeout};
 
-use crate::failure::{is_taken, is_unknown, of_commit, of_statement, of_write};
+use crate::failure::{self, is_taken, of_statement, of_write};
 use crate::names::{BATCHES, BY_STREAM, HEAD, HEAD_ID, JOURNAL};
 use crate::rows::{self, BatchRow, Entry, HeadRow, Written};
-use crate::sessions::Sessions;
-use crate::store::Turn;
 use crate::{abandoned, connect, each};
 
 /// How long a commit waits for the head.
-const HEAD_WAIT_MAX: Duration = Duration::from_secs(10);
+pub(crate) const HEAD_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How often it asks whether the head is held by a client that has gone.
 const ABANDONED_AFTER: Duration = Duration::from_secs(2);
-/// Between two attempts to take the head, at most. A commit leaves the head before it waits for the disk, so attempts that
-/// come more often than that find it.
+/// Between two attempts to take the head, at most. A commit leaves the head before it waits for the disk, so attempts
+/// that come more often than that find it.
 const PAUSE_MICROS_MAX: u64 = 4_000;
 /// How long a statement of a commit may take.
 const STATEMENT_MAX: Duration = Duration::from_secs(30);
-/// How long a commit is asked for again whose outcome is not known.
-const COMMIT_MAX: Duration = Duration::from_secs(15);
+/// How long a transaction is being rolled back, before it is left to those who wait for the head.
+const ROLL_BACK_MAX: Duration = Duration::from_secs(1);
 /// How long the server waits for a majority before it answers that it does not know.
 const MAJORITY_MAX: Duration = Duration::from_secs(5);
-const COMMIT_PAUSE: Duration = Duration::from_millis(100);
 /// MongoDB takes commands of 16 MiB, a document with what belongs to it included.
 const COMMAND_BYTES_MAX: usize = 15 * 1024 * 1024;
 /// MongoDB takes 100,000.
 const COMMAND_WRITES_MAX: usize = 10_000;
 
 pub(crate) struct MongodbTransaction {
-    session: ClientSession,
-    sessions: Arc<Sessions>,
+    pub(crate) session: ClientSession,
     database: Database,
     schema: Arc<Schema>,
-    turn: Turn,
-    /// Held from the first statement on, so that commits of this process do not conflict with each other.
-    taken: Option<OwnedMutexGuard<()>>,
+    /// Whether what failed may succeed in another transaction.
+    pub(crate) is_transient: bool,
 }
 
 impl MongodbTransaction {
-    pub(crate) fn new(
-        session: ClientSession,
-        sessions: Arc<Sessions>,
-        database: Database,
-        schema: Arc<Schema>,
-        turn: Turn,
-    ) -> Self {
+    pub(crate) fn new(session: ClientSession, database: Database, schema: Arc<Schema>) -> Self {
         Self {
             session,
-            sessions,
             database,
             schema,
-            turn,
-            taken: None,
-        }
-    }
-
-    /// Commits, and asks again while the answer is that nobody knows.
-    pub(crate) async fn commit(mut self) -> Result<(), CommitError> {
-        let mut unknown = String::from("the server did not answer in time");
-        let asked = timeout(COMMIT_MAX, async {
-            loop {
-                match self.session.commit_transaction().await {
-                    Err(error) if is_unknown(&error) => unknown = error.kind.to_string(),
-                    other => return other,
-                }
-                sleep(COMMIT_PAUSE).await;
-            }
-        });
-        match asked.await {
-            Ok(Ok(())) => {
-                self.sessions.committed(&self.session);
-                Ok(())
-            }
-            Ok(Err(error)) => Err(of_commit(&error)),
-            Err(_) => Err(CommitError::Unknown(unknown)),
+            is_transient: false,
         }
     }
 
     pub(crate) async fn roll_back(mut self) {
-        // Where that fails the server is gone, or rolls back when it finds the transaction idle.
-        let _ = timeout(STATEMENT_MAX, self.session.abort_transaction()).await;
+        // Where that fails the server is gone, or is asked for it by whoever finds the transaction idle.
+        let _ = timeout(ROLL_BACK_MAX, self.session.abort_transaction()).await;
     }
 
     /// Tries until no other transaction has the head. MongoDB does not let a transaction wait for another one: it refuses
     /// at once whichever came later.
     async fn wait_for_head(&mut self) -> Result<HeadRow, CommitError> {
-        self.taken = Some(Arc::clone(&self.turn).lock_owned().await);
         let mut pauses = Pauses::new(&self.session);
         let mut waited = Duration::ZERO;
         loop {
@@ -113,7 +76,7 @@ impl MongodbTransaction {
             let _ = self.session.abort_transaction().await;
             if waited >= ABANDONED_AFTER {
                 waited = Duration::ZERO;
-                abandoned::end(&self.sessions.client, &connect::app_name(self.database.name())).await;
+                abandoned::end(&self.session.client(), &connect::app_name(self.database.name())).await;
             }
             let pause = pauses.next();
             waited += pause;
@@ -139,7 +102,7 @@ impl MongodbTransaction {
     async fn latest(&mut self, writer: &str) -> Result<Option<Latest>, CommitError> {
         let batches = self.database.collection::<BatchRow>(BATCHES);
         let find = batches.find_one(doc! { "_id": writer }).session(&mut self.session);
-        let found = statement(find).await?;
+        let found = statement(&mut self.is_transient, find).await?;
         Ok(found.map(|row| row.latest()).transpose()?)
     }
 
@@ -152,7 +115,8 @@ impl MongodbTransaction {
         let command =
             bson::serialize_to_raw_document_buf(&command).map_err(|error| CommitError::Content(error.to_string()))?;
         let update = self.database.run_raw_command(command).session(&mut self.session);
-        let answer: UpdateAnswer = bson::deserialize_from_document(statement(update).await?).map_err(rows::damaged)?;
+        let answer: UpdateAnswer =
+            bson::deserialize_from_document(statement(&mut self.is_transient, update).await?).map_err(rows::damaged)?;
         match answer.write_errors.first() {
             Some(error) => Err(of_write(error.code, &error.errmsg)),
             None => Ok(()),
@@ -175,8 +139,8 @@ impl Transaction for MongodbTransaction {
     async fn versions(&mut self, keys: &Keys<'_>) -> Result<HashMap<Key, u64>, CommitError> {
         let heads = self.database.collection::<Document>(HEAD);
         let join = heads.aggregate(each::versions_of(keys)).session(&mut self.session);
-        let mut joined = statement(join.into_future()).await?;
-        match statement(joined.advance(&mut self.session)).await? {
+        let mut joined = statement(&mut self.is_transient, join.into_future()).await?;
+        match statement(&mut self.is_transient, joined.advance(&mut self.session)).await? {
             true => Ok(each::versions_in(joined.current(), keys)?),
             false => Err(rows::damaged("the head is missing").into()),
         }
@@ -195,9 +159,9 @@ impl Transaction for MongodbTransaction {
             .aggregate(pipeline)
             .hint(Hint::Name(BY_STREAM.to_owned()))
             .session(&mut self.session);
-        let mut found = statement(aggregate.into_future()).await?;
+        let mut found = statement(&mut self.is_transient, aggregate.into_future()).await?;
         let mut versions = HashMap::new();
-        while statement(found.advance(&mut self.session)).await? {
+        while statement(&mut self.is_transient, found.advance(&mut self.session)).await? {
             let row = found.current();
             let stream = StreamId::new(row.get_str("_id").map_err(rows::damaged)?);
             versions.insert(stream, rows::version(row)?);
@@ -209,7 +173,7 @@ impl Transaction for MongodbTransaction {
         let journal = self.database.collection::<Entry<'_>>(JOURNAL);
         let entries: Vec<Entry<'_>> = events.iter().map(Entry::of).collect();
         let insert = journal.insert_many(&entries).session(&mut self.session);
-        statement(insert).await.map(drop)
+        statement(&mut self.is_transient, insert).await.map(drop)
     }
 
     async fn put(&mut self, collection: &'static str, rows: &[Row<'_>]) -> Result<(), CommitError> {
@@ -243,7 +207,7 @@ impl Transaction for MongodbTransaction {
         let collection = self.database.collection::<Document>(collection);
         for ids in ids.chunks(COMMAND_WRITES_MAX) {
             let delete = collection.delete_many(doc! { "_id": { "$in": ids } });
-            statement(delete.session(&mut self.session)).await?;
+            statement(&mut self.is_transient, delete.session(&mut self.session)).await?;
         }
         Ok(())
     }
@@ -251,24 +215,30 @@ impl Transaction for MongodbTransaction {
     async fn leave(&mut self, head: &Head, writer: &str, latest: Latest) -> Result<(), CommitError> {
         let heads = self.database.collection::<Document>(HEAD);
         let moved = heads.update_one(doc! { "_id": HEAD_ID }, rows::moved(head));
-        statement(moved.session(&mut self.session)).await?;
+        statement(&mut self.is_transient, moved.session(&mut self.session)).await?;
         let batches = self.database.collection::<Document>(BATCHES);
         let left = batches
             .replace_one(doc! { "_id": writer }, rows::left(latest))
             .upsert(true);
-        statement(left.session(&mut self.session)).await.map(drop)
+        statement(&mut self.is_transient, left.session(&mut self.session))
+            .await
+            .map(drop)
     }
 }
 
 /// A statement of the transaction, for as long as it may take.
-async fn statement<T>(action: impl IntoFuture<Output = Result<T, Error>>) -> Result<T, CommitError> {
-    match timeout(STATEMENT_MAX, action).await {
-        Ok(done) => done.map_err(|error| of_statement(&error)),
-        Err(_) => {
-            let reason = format!("the server took more than {STATEMENT_MAX:?} for a statement");
-            Err(CommitError::Unavailable(StoreError::new(reason)))
-        }
-    }
+async fn statement<T>(
+    is_transient: &mut bool,
+    action: impl IntoFuture<Output = Result<T, Error>>,
+) -> Result<T, CommitError> {
+    let Ok(done) = timeout(STATEMENT_MAX, action).await else {
+        let reason = format!("the server took more than {STATEMENT_MAX:?} for a statement");
+        return Err(StoreError::new(reason).into());
+    };
+    done.map_err(|error| {
+        *is_transient = failure::is_transient(&error);
+        of_statement(&error)
+    })
 }
 
 /// MongoDB's command, one round trip for many documents.

@@ -7,11 +7,10 @@ use bson::{Document, doc};
 use futures::TryStreamExt as _;
 use kernel::document::{Collection, Index};
 use kernel::store::opening;
-use mongodb::error::{Error, ErrorKind};
-use mongodb::options::IndexOptions;
+use mongodb::options::{IndexOptions, ReadConcern};
 use mongodb::{Database, IndexModel};
 
-use crate::failure::OpenError;
+use crate::failure::{OpenError, has_code};
 use crate::names;
 use crate::page;
 
@@ -48,11 +47,8 @@ impl Existing {
             return Ok(());
         };
         let documents = database.collection::<Document>(collection.name);
-        let is_empty = documents
-            .find_one(doc! {})
-            .projection(doc! { "_id": 1 })
-            .await?
-            .is_none();
+        let any = documents.find_one(doc! {}).projection(doc! { "_id": 1 });
+        let is_empty = any.read_concern(ReadConcern::majority()).await?.is_none();
         opening::columns_to_add(collection, columns, is_empty, |found, column_type| {
             found == names::column_type(column_type)
         })?;
@@ -89,7 +85,7 @@ pub(super) async fn make(
 /// Runs a `create`, or finds that another replica has.
 pub(super) async fn create(database: &Database, command: Document) -> Result<(), OpenError> {
     match database.run_command(command).await {
-        Err(error) if !is(&error, &[EXISTS]) => Err(error.into()),
+        Err(error) if !has_code(&error, &[EXISTS]) => Err(error.into()),
         _ => Ok(()),
     }
 }
@@ -98,7 +94,7 @@ pub(super) async fn create(database: &Database, command: Document) -> Result<(),
 async fn make_index(database: &Database, collection: &Collection, index: &Index) -> Result<(), OpenError> {
     let documents = database.collection::<Document>(collection.name);
     match documents.create_index(model(collection, index)).await {
-        Err(error) if is(&error, &OTHER_INDEX) => {
+        Err(error) if has_code(&error, &OTHER_INDEX) => {
             documents.drop_index(index.name).await?;
             documents.create_index(model(collection, index)).await?;
         }
@@ -158,8 +154,4 @@ fn columns(validator: &Document) -> BTreeMap<String, String> {
     columns
         .map(|(name, property)| (name.clone(), type_of(property).unwrap_or_default()))
         .collect()
-}
-
-fn is(error: &Error, codes: &[i32]) -> bool {
-    matches!(&*error.kind, ErrorKind::Command(failed) if codes.contains(&failed.code))
 }

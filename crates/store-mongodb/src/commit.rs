@@ -1,0 +1,101 @@
+//! Commits: one after another, each in one transaction, which is begun anew where MongoDB asks for that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kernel::store::serial::{self, Written};
+use kernel::store::{Batch, CommitError, Committed, Schema, StoreError};
+use mongodb::{ClientSession, Database};
+use tokio::sync::Mutex;
+use tokio::time::{sleep, timeout};
+
+use crate::failure::{is_unknown, of_commit, unavailable};
+use crate::sessions::Sessions;
+use crate::transaction::{HEAD_WAIT_MAX, MongodbTransaction};
+
+/// Transactions for one batch, whose statements met with a change of a collection or a full cache.
+const ATTEMPTS_MAX: u32 = 10;
+/// After the first of them, and so much more after each.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
+/// How long a commit is asked for again whose outcome is not known.
+const COMMIT_MAX: Duration = Duration::from_secs(15);
+const COMMIT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a commit needs beside its batch.
+#[derive(Clone, Debug)]
+pub(crate) struct Committer {
+    sessions: Arc<Sessions>,
+    database: Database,
+    schema: Arc<Schema>,
+    /// Taken by one commit at a time: those of one process don't have to conflict with each other.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Committer {
+    pub(crate) fn new(sessions: Arc<Sessions>, database: Database, schema: Arc<Schema>) -> Self {
+        Self {
+            sessions,
+            database,
+            schema,
+            turn: Arc::default(),
+        }
+    }
+
+    /// Waits for the commit under way, and takes no more.
+    pub(crate) async fn close(&self) {
+        let _turn = self.turn.lock().await;
+        self.sessions.client.clone().shutdown().await;
+    }
+
+    pub(crate) async fn commit(self, batch: Arc<Batch>) -> Result<Committed, CommitError> {
+        let _turn = timeout(HEAD_WAIT_MAX, self.turn.lock()).await.map_err(|_| {
+            let reason = format!("earlier commits of this process took more than {HEAD_WAIT_MAX:?}");
+            StoreError::new(reason)
+        })?;
+        let mut attempt = 1;
+        loop {
+            let session = self.sessions.begin().await;
+            let session = session.map_err(|error| unavailable(&error))?;
+            let mut transaction = MongodbTransaction::new(session, self.database.clone(), Arc::clone(&self.schema));
+            match serial::write(&mut transaction, &batch).await {
+                // The same batch again is committed too, though it writes nothing but the head: what a majority does not
+                // have yet may still be lost.
+                Ok(Written::Now(committed) | Written::Before(committed)) => {
+                    self.end(transaction.session).await?;
+                    return Ok(committed);
+                }
+                Err(error) => {
+                    let again = transaction.is_transient && attempt < ATTEMPTS_MAX;
+                    transaction.roll_back().await;
+                    if !again {
+                        return Err(error);
+                    }
+                }
+            }
+            sleep(ATTEMPT_PAUSE * attempt).await;
+            attempt += 1;
+        }
+    }
+
+    /// Commits the transaction, and asks again while the answer is that nobody knows.
+    async fn end(&self, mut session: ClientSession) -> Result<(), CommitError> {
+        let mut unknown = String::from("the server did not answer in time");
+        let asked = timeout(COMMIT_MAX, async {
+            loop {
+                match session.commit_transaction().await {
+                    Err(error) if is_unknown(&error) => unknown = error.kind.to_string(),
+                    other => return other,
+                }
+                sleep(COMMIT_PAUSE).await;
+            }
+        });
+        match asked.await {
+            Ok(Ok(())) => {
+                self.sessions.committed(&session);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(of_commit(&error)),
+            Err(_) => Err(CommitError::Unknown(unknown)),
+        }
+    }
+}
