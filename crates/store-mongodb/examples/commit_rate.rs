@@ -71,19 +71,58 @@ async fn main() {
         // Small batches are slow: fewer of them say as much.
         measure(&url, size, events.min(size * 1_000), &clock).await;
     }
+    beside(&url, 25, &clock).await;
 }
 
-async fn measure(url: &str, size: usize, events: usize, clock: &SystemClock) {
-    let ids = Ids::from_seed(1);
+/// Two replicas that write as fast as they can, for as long as it takes the first of them.
+async fn beside(url: &str, size: usize, clock: &SystemClock) {
+    const COMMITS: usize = 400;
+    let database = format!("commit_rate_{}_beside", std::process::id());
+    let ids = Arc::new(Ids::from_seed(2));
+    let (now, start) = (clock.now(), clock.monotonic());
+    let mut replicas = tokio::task::JoinSet::new();
+    let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    for number in 0..2 {
+        let store = open(url, &database, &ids, clock).await;
+        let (ids, done) = (Arc::clone(&ids), Arc::clone(&done));
+        replicas.spawn(async move {
+            let mut commits = 0;
+            while commits < COMMITS && !done.load(std::sync::atomic::Ordering::Relaxed) {
+                // Both have the time of the beginning: the later of two would be refused to the earlier.
+                let mut batch = batch(size, &ids, now);
+                let writer = Arc::get_mut(&mut batch).expect("nobody else has it");
+                writer.writer = format!("orders-{number}").into();
+                match store.commit(batch).await {
+                    Ok(_) => commits += 1,
+                    Err(error) => println!("replica {number}: {error}"),
+                }
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            commits
+        });
+    }
+    let commits = replicas.join_all().await;
+    println!(
+        "two replicas at once, {size} a batch: {commits:?} commits in {:.1?}",
+        clock.monotonic() - start
+    );
+}
+
+async fn open(url: &str, database: &str, ids: &Ids, clock: &SystemClock) -> MongodbStore {
     let schema = Schema {
         collections: vec![&ORDERS],
         lanes: LANES,
     };
-    let database = format!("commit_rate_{}_{size}", std::process::id());
-    let options = MongodbOptions::new(url, &database, schema, ids.uuid(clock.now()), clock.now());
-    let store = MongodbStore::open(options.expect("a URL"))
+    let options = MongodbOptions::new(url, database, schema, ids.uuid(clock.now()), clock.now());
+    MongodbStore::open(options.expect("a URL"))
         .await
-        .expect("the store opens");
+        .expect("the store opens")
+}
+
+async fn measure(url: &str, size: usize, events: usize, clock: &SystemClock) {
+    let ids = Ids::from_seed(1);
+    let database = format!("commit_rate_{}_{size}", std::process::id());
+    let store = open(url, &database, &ids, clock).await;
     let batches: Vec<_> = (0..events / size).map(|_| batch(size, &ids, clock.now())).collect();
 
     let mut latencies = Vec::with_capacity(batches.len());
