@@ -286,7 +286,7 @@ async fn get_group(
     }
     let rows = select.fetch_all(connection).await;
     let rows = rows.map_err(|error| unavailable(&error))?;
-    found.extend(network::by_key(&rows, keys, |row| rows::stored(row, 2))?);
+    found.extend(network::by_key(&rows, keys, |row| network::stored(row, 2))?);
     Ok(())
 }
 

@@ -211,6 +211,14 @@ pub(crate) fn by_key<R: Cells, T>(
     found.collect()
 }
 
+/// `version` and `doc`, from this column on.
+pub(crate) fn stored(row: &impl Cells, first: usize) -> Result<Stored, StoreError> {
+    Ok(Stored {
+        version: rows::count(row, first)?,
+        document: row.text(first + 1)?.into(),
+    })
+}
+
 /// `id, last` of a writer's batch.
 pub(crate) fn latest(row: &impl Cells) -> Result<Latest, StoreError> {
     Ok(Latest {
@@ -253,7 +261,7 @@ impl<'a> Reading<'a> {
     /// Takes a row of a section.
     pub(crate) fn take(&mut self, row: &impl Columns) -> Result<(), StoreError> {
         let sort = self.sort.map(|column_type| row.value(3, column_type));
-        let stored = rows::stored(row, 1)?;
+        let stored = stored(row, 1)?;
         self.bytes += stored.document.len();
         self.found.push(Found {
             id: row.text(0)?.into(),

@@ -200,7 +200,7 @@ impl Store for PostgresStore {
             .fetch_all(&mut *self.read().await?)
             .await
             .map_err(|error| unavailable(&error))?;
-        let found = network::by_key(&rows, &wanted, |row| rows::stored(row, 2))?;
+        let found = network::by_key(&rows, &wanted, |row| network::stored(row, 2))?;
         Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
     }
 

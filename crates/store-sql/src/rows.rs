@@ -5,7 +5,7 @@ use std::fmt::Display;
 use contracts::EventId;
 use jiff::Timestamp;
 use kernel::event::{Epoch, Lane, Meta, Position, Recorded, StreamId};
-use kernel::store::{Head, StoreError, Stored};
+use kernel::store::{Head, StoreError};
 use serde_json::value::RawValue;
 
 /// A row, by the places of its columns.
@@ -42,14 +42,6 @@ pub(crate) fn event(row: &impl Cells) -> Result<Recorded, StoreError> {
         time: time(row, 7)?,
         data: RawValue::from_string(row.text(8)?.to_owned()).map_err(damaged)?,
         meta,
-    })
-}
-
-/// `version` and `doc`, from this column on.
-pub(crate) fn stored(row: &impl Cells, first: usize) -> Result<Stored, StoreError> {
-    Ok(Stored {
-        version: count(row, first)?,
-        document: row.text(first + 1)?.into(),
     })
 }
 
