@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kernel::store::carry::Load;
 use kernel::store::serial::{self, Written};
 use kernel::store::{Batch, CommitError, Committed, Schema, StoreError};
 use mongodb::{ClientSession, Database};
@@ -20,6 +21,30 @@ const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 /// How long a commit is asked for again whose outcome is not known.
 const COMMIT_MAX: Duration = Duration::from_secs(15);
 const COMMIT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is to be written.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Batch(Arc<Batch>),
+    Load(Box<Load>),
+}
+
+impl Work {
+    async fn write(&self, transaction: &mut MongodbTransaction) -> Result<Committed, CommitError> {
+        match self {
+            // The same batch again is committed too, though it writes nothing but the head: what a majority does not
+            // have yet may still be lost.
+            Self::Batch(batch) => match serial::write(transaction, batch).await? {
+                Written::Now(committed) | Written::Before(committed) => Ok(committed),
+            },
+            Self::Load(load) => {
+                serial::load(transaction, load).await?;
+                let last = load.head.position;
+                Ok(Committed { last })
+            }
+        }
+    }
+}
 
 /// What a commit needs beside its batch.
 #[derive(Clone, Debug)]
@@ -47,7 +72,7 @@ impl Committer {
         self.sessions.client.clone().shutdown().await;
     }
 
-    pub(crate) async fn commit(self, batch: Arc<Batch>) -> Result<Committed, CommitError> {
+    pub(crate) async fn commit(self, work: Work) -> Result<Committed, CommitError> {
         let _turn = timeout(HEAD_WAIT_MAX, self.turn.lock()).await.map_err(|_| {
             let reason = format!("earlier commits of this process took more than {HEAD_WAIT_MAX:?}");
             StoreError::new(reason)
@@ -57,10 +82,8 @@ impl Committer {
             let session = self.sessions.begin().await;
             let session = session.map_err(|error| unavailable(&error))?;
             let mut transaction = MongodbTransaction::new(session, self.database.clone(), Arc::clone(&self.schema));
-            match serial::write(&mut transaction, &batch).await {
-                // The same batch again is committed too, though it writes nothing but the head: what a majority does not
-                // have yet may still be lost.
-                Ok(Written::Now(committed) | Written::Before(committed)) => {
+            match work.write(&mut transaction).await {
+                Ok(committed) => {
                     self.end(transaction.session).await?;
                     return Ok(committed);
                 }

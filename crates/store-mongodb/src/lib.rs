@@ -13,6 +13,7 @@ mod open;
 mod page;
 mod rows;
 mod sessions;
+mod snapshot;
 mod store;
 mod transaction;
 

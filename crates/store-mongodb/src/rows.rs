@@ -105,7 +105,12 @@ impl HeadRow {
 /// What a commit leaves in `head`.
 pub(crate) fn moved(head: &Head) -> Document {
     let lanes: Vec<i64> = head.lanes.iter().map(|last| signed(last.0)).collect();
-    doc! { "$set": { "position": signed(head.position.0), "time": head.time.as_microsecond(), "lanes": lanes } }
+    doc! { "$set": {
+        "epoch": head.epoch.0.to_string(),
+        "position": signed(head.position.0),
+        "time": head.time.as_microsecond(),
+        "lanes": lanes,
+    } }
 }
 
 /// A writer's latest batch in `batches`, whose `_id` is the writer.

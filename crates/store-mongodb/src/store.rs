@@ -9,9 +9,11 @@ use bson::{Document, doc};
 use jiff::Timestamp;
 use kernel::document::Key;
 use kernel::event::{Position, Recorded, StreamId};
+use kernel::store::carry::{Load, Snapshot};
 use kernel::store::serial::Keys;
 use kernel::store::{
-    Batch, CommitError, Committed, Found, Query, Schema, Section, Store, StoreError, Stored, TAIL_BYTES_MAX, Tail,
+    Batch, CommitError, Committed, Found, Head, Opened, Query, Schema, Section, Store, StoreError, Stored,
+    TAIL_BYTES_MAX, Tail,
 };
 use mongodb::action::Find;
 use mongodb::options::{ConnectionString, Hint};
@@ -19,12 +21,13 @@ use mongodb::{ClientSession, Database};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use crate::commit::Committer;
+use crate::commit::{Committer, Work};
 use crate::failure::{OpenError, ReadError, unavailable};
 use crate::names::{BY_STREAM, HEAD, HEAD_ID, JOURNAL};
 use crate::page::Page;
 use crate::rows::{self, Entry, HeadRow, damaged, signed};
 use crate::sessions::Sessions;
+use crate::snapshot::MongodbSnapshot;
 use crate::{connect, each, open};
 
 /// How long a read may take.
@@ -50,7 +53,7 @@ pub struct MongodbOptions {
     /// Connections at most.
     pub connections: u32,
     /// Collections to empty, because they are about to be filled again; they are incomplete until
-    /// [`MongodbStore::finish_rebuild`].
+    /// [`Opened::finish_rebuild`].
     pub rebuild: Vec<&'static str>,
 }
 
@@ -92,18 +95,6 @@ impl MongodbStore {
             database,
             sessions,
         })
-    }
-
-    /// Declares the collections named by [`MongodbOptions::rebuild`] whole again.
-    pub async fn finish_rebuild(&self) -> Result<(), StoreError> {
-        let heads = self.database.collection::<Document>(HEAD);
-        let done = heads.update_one(doc! { "_id": HEAD_ID }, doc! { "$set": { "rebuilding": null } });
-        done.await.map(drop).map_err(|error| unavailable(&error))
-    }
-
-    /// Waits for the commit under way, and closes the connections. Later calls are refused.
-    pub async fn close(&self) {
-        self.committer.close().await;
     }
 
     async fn read_documents(&self, wanted: &Keys<'_>) -> Result<HashMap<Key, Stored>, ReadError> {
@@ -176,10 +167,36 @@ impl MongodbStore {
             .sort(doc! { "_id": 1 });
         let events = read_events(find, &mut session, limit, TAIL_BYTES_MAX).await?;
         // Read after the events in the same session, so the head is at or beyond them.
-        let heads = self.database.collection::<HeadRow>(HEAD);
-        let head = heads.find_one(doc! { "_id": HEAD_ID }).session(&mut session).await?;
-        let head = head.ok_or_else(|| damaged("the head is missing"))?.head()?;
+        let head = read_head(&self.database, &mut session).await?;
         Ok(Tail { head, events })
+    }
+}
+
+#[async_trait]
+impl Opened for MongodbStore {
+    async fn finish_rebuild(&self) -> Result<(), StoreError> {
+        let heads = self.database.collection::<Document>(HEAD);
+        let done = heads.update_one(doc! { "_id": HEAD_ID }, doc! { "$set": { "rebuilding": null } });
+        done.await.map(drop).map_err(|error| unavailable(&error))
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        let opened = in_time(|| async {
+            let mut present = self.sessions.begin().await?;
+            read_head(&self.database, &mut present).await?;
+            let session = self.sessions.at_the_time_of(&present).await?;
+            MongodbSnapshot::of(session, self.database.clone()).await
+        });
+        Ok(Box::new(opened.await?))
+    }
+
+    async fn load(&self, load: Load) -> Result<(), CommitError> {
+        let work = Work::Load(Box::new(load));
+        self.committer.clone().commit(work).await.map(drop)
+    }
+
+    async fn close(&self) {
+        self.committer.close().await;
     }
 }
 
@@ -188,7 +205,7 @@ impl Store for MongodbStore {
     async fn commit(&self, batch: Arc<Batch>) -> Result<Committed, CommitError> {
         batch.check(&self.schema)?;
         // In a task of its own: whoever stops waiting must not leave a transaction half way.
-        let task = tokio::spawn(self.committer.clone().commit(batch));
+        let task = tokio::spawn(self.committer.clone().commit(Work::Batch(batch)));
         task.await
             .unwrap_or_else(|error| Err(CommitError::Unknown(format!("the commit did not finish: {error}"))))
     }
@@ -226,8 +243,14 @@ impl Store for MongodbStore {
     }
 }
 
+pub(crate) async fn read_head(database: &Database, session: &mut ClientSession) -> Result<Head, ReadError> {
+    let heads = database.collection::<HeadRow>(HEAD);
+    let head = heads.find_one(doc! { "_id": HEAD_ID }).session(session).await?;
+    Ok(head.ok_or_else(|| damaged("the head is missing"))?.head()?)
+}
+
 /// At most so many events, until their data has so many bytes.
-async fn read_events(
+pub(crate) async fn read_events(
     find: Find<'_, Document>,
     session: &mut ClientSession,
     limit: usize,
@@ -269,7 +292,7 @@ where
 }
 
 /// A limit that the database takes: beyond what it can count there is none, which it calls 0.
-fn row_limit(limit: usize) -> i64 {
+pub(crate) fn row_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(0)
 }
 

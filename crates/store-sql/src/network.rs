@@ -138,7 +138,7 @@ pub(crate) use snapshot;
 pub(crate) fn carried(row: &impl Columns, collection: &Collection) -> Result<Carried, StoreError> {
     let columns = (3..).zip(collection.columns);
     let columns = columns.map(|(place, column)| row.value(place, column.column_type));
-    let Stored { version, document } = rows::stored(row, 1)?;
+    let Stored { version, document } = stored(row, 1)?;
     Ok(Carried {
         id: row.text(0)?.into(),
         version,

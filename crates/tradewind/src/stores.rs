@@ -271,6 +271,13 @@ impl Place {
                 options.rebuild = rebuild;
                 Ok(Arc::new(store_sql::MysqlStore::open(options).await?))
             }
+            #[cfg(feature = "mongodb")]
+            StoreUrl::Server(Driver::Mongodb, url) => {
+                let mut options = store_mongodb::MongodbOptions::new(&url.reveal(), &url.database, schema, epoch, now)?;
+                options.rebuild = rebuild;
+                Ok(Arc::new(store_mongodb::MongodbStore::open(options).await?))
+            }
+            #[cfg(not(feature = "full"))]
             StoreUrl::Server(driver, _) => bail!("the driver {} is not built in", driver.feature()),
         }
     }

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use kernel::clock::{Clock, Ids};
 use kernel::engine::schema;
 use kernel::event::Position;
+use kernel::store::opening::Refusal;
 use kernel::store::{Opened, Query};
 
 use crate::stores::Place;
@@ -55,8 +56,12 @@ pub async fn open(
 }
 
 fn is_unfinished(error: &anyhow::Error) -> bool {
-    let found = error.downcast_ref::<store_sql::OpenError>();
-    matches!(found, Some(store_sql::OpenError::Unfinished(_)))
+    use store_sql::OpenError as Sql;
+    #[cfg(feature = "mongodb")]
+    if let Some(store_mongodb::OpenError::Refused(refusal)) = error.downcast_ref() {
+        return matches!(refusal, Refusal::Unfinished(_));
+    }
+    matches!(error.downcast_ref(), Some(Sql::Refused(Refusal::Unfinished(_))))
 }
 
 async fn is_empty(store: &dyn Opened, described: &Described) -> Result<bool> {
