@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use kernel::clock::{Clock, Ids, SystemClock};
 use kernel::document::{Collection, Column, ColumnType, Index, Key, Kind};
 use kernel::event::{Lane, Meta, NewEvent, Position, StreamId};
+use kernel::store::Opened as _;
 use kernel::store::{Batch, Expect, Put, Schema, Store};
 use serde_json::value::RawValue;
 use servers::Server;

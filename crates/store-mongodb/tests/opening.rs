@@ -6,6 +6,7 @@ use bson::{Document, doc};
 use jiff::Timestamp;
 use kernel::document::{Collection, Column, ColumnType, Index, Key, Kind, Value};
 use kernel::event::Position;
+use kernel::store::Opened as _;
 use kernel::store::opening::Refusal;
 use kernel::store::{Batch, CommitError, Expect, Put, Query, Schema, Store};
 use mongodb::{Client, Database};

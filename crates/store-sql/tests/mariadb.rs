@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use kernel::store::Opened as _;
 use kernel::store::Store;
+use kernel::store::opening::Refusal;
 use servers::Kind;
 use store_sql::{MysqlOptions, MysqlStore};
 use testkit::store_suite::{StoreFactory, fixture};
@@ -128,7 +129,7 @@ mod opening {
         options.schema.lanes = 8;
         let refusal = database.refusal(options).await;
         assert!(
-            matches!(refusal, OpenError::Lanes { stored: 4, declared: 8 }),
+            matches!(refusal, OpenError::Refused(Refusal::Lanes { stored: 4, declared: 8 })),
             "{refusal}"
         );
         database.open(&UNINDEXED).await;
@@ -142,7 +143,10 @@ mod opening {
             .shell("INSERT INTO migrations VALUES (99, 'something new', 'later')")
             .await;
         let refusal = database.refusal(database.options(vec![&UNINDEXED])).await;
-        assert!(matches!(refusal, OpenError::Newer { found: 99, .. }), "{refusal}");
+        assert!(
+            matches!(refusal, OpenError::Refused(Refusal::Newer { found: 99, .. })),
+            "{refusal}"
+        );
     }
 
     #[tokio::test]
@@ -221,7 +225,10 @@ mod opening {
 
         // Cut short: what is there may be a part of it.
         let refusal = database.refusal(database.options(vec![&INDEXED])).await;
-        assert!(matches!(refusal, OpenError::Unfinished(_)), "{refusal}");
+        assert!(
+            matches!(refusal, OpenError::Refused(Refusal::Unfinished(_))),
+            "{refusal}"
+        );
         let store = MysqlStore::open(rebuild()).await.expect("the store opens");
         store.finish_rebuild().await.expect("the store is there");
         database.open(&INDEXED).await;
