@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod fuzz;
+mod matrix;
 mod mutants;
 mod report;
 mod services;
@@ -28,6 +29,53 @@ const TESTS: Step = Step::cargo("tests", &["test", "--workspace", "--no-fail-fas
     .with(&[("INSTA_UPDATE", "no")])
     .counted();
 
+/// With the drivers of all databases, and the tests that need real ones.
+const ALL_LINTS: Step = Step::cargo(
+    "lints",
+    &[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--features",
+        FEATURES,
+        "--",
+        "--deny",
+        "warnings",
+    ],
+);
+const ALL_DOCS: Step = Step::cargo("docs", &["doc", "--workspace", "--no-deps", "--features", FEATURES])
+    .with(&[("RUSTDOCFLAGS", "--deny warnings")]);
+const ALL_TESTS: Step = Step::cargo(
+    "tests",
+    &["test", "--workspace", "--no-fail-fast", "--features", FEATURES],
+)
+.with(&[("INSTA_UPDATE", "no")])
+.counted();
+const FEATURES: &str = "tradewind/full,store-mongodb/servers";
+/// The shop as its customers see it, with all services on one kind of server.
+const SHOP_ON_POSTGRES: Step = Step::cargo("shop on PostgreSQL", SHOP)
+    .with(&[("TEST_STORE", "postgres")])
+    .counted();
+const SHOP_ON_MARIADB: Step = Step::cargo("shop on MariaDB", SHOP)
+    .with(&[("TEST_STORE", "mariadb")])
+    .counted();
+const SHOP_ON_MONGODB: Step = Step::cargo("shop on MongoDB", SHOP)
+    .with(&[("TEST_STORE", "mongodb")])
+    .counted();
+const SHOP: &[&str] = &[
+    "test",
+    "--workspace",
+    "--no-fail-fast",
+    "--features",
+    FEATURES,
+    "--test",
+    "oversell",
+    "--test",
+    "ending",
+    "--test",
+    "contract",
+];
+
 /// Seeds of the simulation, each a whole shop with faults. Tokio's own choices are under the seed too, for which it is
 /// built apart.
 const SIMULATION: Step = Step::cargo("simulation", SIMULATE).with(SEEDED);
@@ -40,6 +88,17 @@ const SEEDED: &[(&str, &str)] = &[
 /// The real binary, built for release: a crash may depend on how fast it is.
 const CRASH: Step = Step::cargo("crash", &["run", "--quiet", "--release", "--package", "crash", "--"]);
 
+const ON_SERVERS: &[Step] = &[
+    FORMAT,
+    ALL_LINTS,
+    ALL_DOCS,
+    ALL_TESTS,
+    SHOP_ON_POSTGRES,
+    SHOP_ON_MARIADB,
+    SHOP_ON_MONGODB,
+    SIMULATION,
+];
+
 const SPELLING: Step = Step::tool("spelling", "typos", &[]);
 const UNUSED: Step = Step::cargo("unused dependencies", &["machete"]).optional();
 /// Without the advisories, which are fetched from outside the registry.
@@ -50,7 +109,11 @@ const DEPENDENCIES: Step = Step::cargo("dependencies", &["deny", "check", "bans"
 #[command(bin_name = "cargo xtask")]
 enum Command {
     /// Check formatting, lints and documentation, and run all tests. Needs nothing but Rust and a C compiler
-    Test,
+    Test {
+        /// On real databases too, which are installed if need be (as root, from Debian's packages) and started in private
+        #[arg(long)]
+        servers: bool,
+    },
     /// The same, with typos, cargo-machete and cargo-deny where they are installed
     Ci,
     /// Break each promise on purpose, in a copy of the tree, and see that something notices
@@ -92,7 +155,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let steps: &[Step] = match Command::parse() {
-        Command::Test => &[FORMAT, LINTS, DOCS, TESTS, SIMULATION],
+        Command::Test { servers: false } => &[FORMAT, LINTS, DOCS, TESTS, SIMULATION],
+        Command::Test { servers: true } => return exit(services::test(ON_SERVERS)),
         Command::Ci => &[FORMAT, SPELLING, UNUSED, DEPENDENCIES, LINTS, DOCS, TESTS, SIMULATION],
         Command::Crash { arguments } => return CRASH.replace(&arguments),
         Command::Sim { arguments } => return SIMULATION.replace(&arguments),
@@ -100,16 +164,9 @@ fn main() -> ExitCode {
         Command::Services { kinds } => return exit(services::run(&kinds)),
         Command::Fuzz { target, seconds } => return exit(fuzz::run(target, seconds)),
     };
-    let mut report = Report::default();
-    let failure = steps.iter().find_map(|step| report.add(step).err());
-    println!("\n{report}");
-    match failure {
-        None => ExitCode::SUCCESS,
-        Some(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let code = Report::default().run(steps);
+    println!("not tested: PostgreSQL, MariaDB and MongoDB; `cargo xtask test --servers` does that");
+    code
 }
 
 fn exit(done: anyhow::Result<ExitCode>) -> ExitCode {

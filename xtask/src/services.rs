@@ -8,6 +8,9 @@ use servers::{Kind, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::report::Report;
+use crate::step::Step;
+
 /// Servers that were started together, and are stopped and forgotten together.
 #[derive(Debug)]
 pub(crate) struct Services {
@@ -55,6 +58,13 @@ impl Drop for Services {
         self.servers.clear();
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Runs steps beside all of them.
+pub(crate) fn test(steps: &[Step]) -> Result<ExitCode> {
+    let services = Services::start(Kind::ALL)?;
+    let given = services.variables().collect();
+    Ok(Report::given(given).run(steps))
 }
 
 /// Runs them until it is told to end.

@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::matrix::Matrix;
 use crate::tally::Tally;
 
 /// What is run, and what is expected of it.
@@ -17,6 +18,13 @@ pub(crate) struct Step {
     environment: &'static [(&'static str, &'static str)],
     is_optional: bool,
     is_counted: bool,
+}
+
+/// What the tests of all steps have told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) tally: Tally,
+    pub(crate) matrix: Matrix,
 }
 
 /// What became of a step that did not fail.
@@ -67,26 +75,29 @@ impl Step {
         Self { environment, ..self }
     }
 
-    /// Runs it in the repository's root. What it prints goes through.
-    pub(crate) fn run(&self, tally: &mut Tally) -> Result<Outcome> {
+    /// Runs it in the repository's root, with these variables besides. What it prints goes through.
+    pub(crate) fn run(&self, given: &[(&str, String)], seen: &mut Seen) -> Result<Outcome> {
         println!("\n== {}: {self}", self.name);
         if self.is_optional && !self.is_installed() {
             println!("skipped: {} is not installed", self.tool_name());
             return Ok(Outcome::Skipped);
         }
         let mut command = self.command();
-        command.args(self.arguments);
+        command
+            .args(self.arguments)
+            .envs(given.iter().map(|(name, value)| (name, value)));
         if self.is_counted {
             command.stdout(Stdio::piped());
         }
         let child = command
             .spawn()
             .with_context(|| format!("{} cannot be run", self.program))?;
-        let status = watch(child, tally).with_context(|| format!("{} cannot be watched", self.program))?;
+        let before = seen.tally.passed;
+        let status = watch(child, seen).with_context(|| format!("{} cannot be watched", self.program))?;
         if !status.success() {
             bail!("{} failed ({status}): {self}", self.name);
         }
-        if self.is_counted && tally.passed == 0 {
+        if self.is_counted && seen.tally.passed == before {
             bail!("{} ran no test: {self}", self.name);
         }
         Ok(Outcome::Passed)
@@ -145,13 +156,15 @@ impl std::fmt::Display for Step {
 }
 
 /// Waits for the end. Output that is piped is passed on line by line, and the tests in it are counted.
-fn watch(mut child: Child, tally: &mut Tally) -> std::io::Result<ExitStatus> {
+fn watch(mut child: Child, seen: &mut Seen) -> std::io::Result<ExitStatus> {
     if let Some(output) = child.stdout.take() {
         let mut output = BufReader::new(output);
         let mut line = Vec::new();
         while output.read_until(b'\n', &mut line)? > 0 {
             std::io::stdout().write_all(&line)?;
-            tally.count(&String::from_utf8_lossy(&line));
+            let text = String::from_utf8_lossy(&line);
+            seen.tally.count(&text);
+            seen.matrix.note(&text);
             line.clear();
         }
     }

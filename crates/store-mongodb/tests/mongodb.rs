@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use kernel::store::Store;
+use kernel::store::Opened;
 use servers::Kind;
 use store_mongodb::{MongodbOptions, MongodbStore};
-use testkit::store_suite::{StoreFactory, fixture};
+use testkit::store_suite::carrying::OpenedFactory;
+use testkit::store_suite::fixture;
 use uuid::Uuid;
 
 /// A database of its own.
 struct Mongodb(String);
 
 #[async_trait]
-impl StoreFactory for Mongodb {
-    async fn open(&self) -> Arc<dyn Store> {
+impl OpenedFactory for Mongodb {
+    async fn open(&self) -> Arc<dyn Opened> {
         let url = Kind::Mongodb.shared();
         let schema = fixture::schema();
         let options = MongodbOptions::new(&url, &self.0, schema, Uuid::from_u128(1), Timestamp::UNIX_EPOCH);
@@ -28,4 +29,5 @@ mod mongodb {
     use super::*;
 
     testkit::store_suite!(Mongodb(servers::unique_name()));
+    testkit::carrying_suite!(Mongodb(servers::unique_name()));
 }

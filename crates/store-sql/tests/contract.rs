@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use kernel::store::Store;
+use kernel::store::{Opened, Store};
 use store_sql::{SqliteOptions, SqliteStore};
 use tempfile::TempDir;
+use testkit::store_suite::carrying::OpenedFactory;
 use testkit::store_suite::{StoreFactory, fixture};
 use uuid::Uuid;
 
@@ -16,8 +17,8 @@ struct Sqlite(TempDir);
 struct Alone(TempDir);
 
 #[async_trait]
-impl StoreFactory for Sqlite {
-    async fn open(&self) -> Arc<dyn Store> {
+impl OpenedFactory for Sqlite {
+    async fn open(&self) -> Arc<dyn Opened> {
         open(&self.0, false)
     }
 }
@@ -29,14 +30,19 @@ impl StoreFactory for Alone {
     }
 }
 
-fn open(directory: &TempDir, alone: bool) -> Arc<dyn Store> {
+fn open(directory: &TempDir, alone: bool) -> Arc<SqliteStore> {
     let path = directory.path().join("store.db");
     let mut options = SqliteOptions::new(path, fixture::schema(), Uuid::from_u128(1), Timestamp::UNIX_EPOCH);
     options.alone = alone;
     Arc::new(SqliteStore::open(options).expect("the store opens"))
 }
 
-testkit::store_suite!(Sqlite(TempDir::new().expect("a directory for the test")));
+mod sqlite {
+    use super::*;
+
+    testkit::store_suite!(Sqlite(TempDir::new().expect("a directory for the test")));
+    testkit::carrying_suite!(Sqlite(TempDir::new().expect("a directory for the test")));
+}
 
 mod alone {
     use super::*;

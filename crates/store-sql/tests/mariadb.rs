@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use kernel::store::Opened as _;
-use kernel::store::Store;
 use kernel::store::opening::Refusal;
+use kernel::store::{Opened, Store};
 use servers::Kind;
 use store_sql::{MysqlOptions, MysqlStore};
-use testkit::store_suite::{StoreFactory, fixture};
+use testkit::store_suite::carrying::OpenedFactory;
+use testkit::store_suite::fixture;
 use uuid::Uuid;
 
 /// A database of its own.
 struct Mariadb(String);
 
 #[async_trait]
-impl StoreFactory for Mariadb {
-    async fn open(&self) -> Arc<dyn Store> {
+impl OpenedFactory for Mariadb {
+    async fn open(&self) -> Arc<dyn Opened> {
         let url = Kind::Mariadb.shared();
         let options = MysqlOptions::new(
             &url,
@@ -35,6 +35,7 @@ mod mariadb {
     use super::*;
 
     testkit::store_suite!(Mariadb(servers::unique_name()));
+    testkit::carrying_suite!(Mariadb(servers::unique_name()));
 }
 
 /// Which databases are opened, what is added to them, and what is refused.

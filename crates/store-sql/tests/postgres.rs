@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use kernel::store::Store;
+use kernel::store::Opened;
 use servers::Kind;
 use store_sql::{PostgresOptions, PostgresStore};
-use testkit::store_suite::{StoreFactory, fixture};
+use testkit::store_suite::carrying::OpenedFactory;
+use testkit::store_suite::fixture;
 use uuid::Uuid;
 
 /// A schema of its own.
 struct Postgres(String);
 
 #[async_trait]
-impl StoreFactory for Postgres {
-    async fn open(&self) -> Arc<dyn Store> {
+impl OpenedFactory for Postgres {
+    async fn open(&self) -> Arc<dyn Opened> {
         let url = Kind::Postgres.shared();
         let options = PostgresOptions::new(
             &url,
@@ -33,4 +34,5 @@ mod postgres {
     use super::*;
 
     testkit::store_suite!(Postgres(servers::unique_name()));
+    testkit::carrying_suite!(Postgres(servers::unique_name()));
 }

@@ -9,6 +9,7 @@
 //! which makes one test of each obligation, each on a fresh factory. An obligation is an async function over a
 //! [`StoreFactory`]; `expected` is what the port's documentation says, never what some adapter happens to do.
 
+pub mod carrying;
 pub mod commits;
 pub mod concurrency;
 pub mod conflicts;
@@ -35,6 +36,20 @@ pub trait StoreFactory: Send + Sync {
     /// A handle as one process would have it. Called again it opens what is there: beside the first handle like a
     /// second replica, or after that one was dropped like a restarted process.
     async fn open(&self) -> Arc<dyn Store>;
+}
+
+/// Makes a test of each obligation about whole stores, given an expression for a new [`carrying::OpenedFactory`].
+#[macro_export]
+macro_rules! carrying_suite {
+    ($factory:expr) => {
+        $crate::store_suite! { @tests $factory;
+            carrying: a_snapshot_stays_as_it_was_whatever_is_committed;
+            carrying: a_store_is_carried_in_pieces;
+        }
+        $crate::store_suite! { @anew $factory, $crate::store_suite::carrying::OpenedFactory;
+            carrying: what_is_carried_into_an_empty_store_is_the_same_there;
+        }
+    };
 }
 
 /// What an obligation takes at most; one that hangs has failed.
@@ -98,15 +113,15 @@ macro_rules! store_suite {
             restart: everything_is_there_after_a_restart;
             restart: a_restarted_writer_settles_its_latest_batch;
         }
-        $crate::store_suite! { @anew $factory;
+        $crate::store_suite! { @anew $factory, $crate::store_suite::StoreFactory;
             machine: whatever_is_committed_a_store_holds_what_its_model_holds;
         }
     };
     // Of obligations that make many stores, each on a factory of its own.
-    (@anew $factory:expr; $($module:ident: $name:ident;)+) => {$(
+    (@anew $factory:expr, $Factory:path; $($module:ident: $name:ident;)+) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
-            let new = async || Box::new($factory) as Box<dyn $crate::store_suite::StoreFactory>;
+            let new = async || Box::new($factory) as Box<dyn $Factory>;
             let obligation = $crate::store_suite::$module::$name(new);
             let outcome = tokio::time::timeout($crate::store_suite::OBLIGATION_TIME_MAX, obligation).await;
             outcome.expect("an obligation is met in time");
@@ -132,6 +147,7 @@ mod tests {
     fn every_obligation_is_in_the_suite() {
         let listed = include_str!("store_suite.rs");
         let modules = [
+            ("carrying", include_str!("store_suite/carrying.rs")),
             ("commits", include_str!("store_suite/commits.rs")),
             ("concurrency", include_str!("store_suite/concurrency.rs")),
             ("conflicts", include_str!("store_suite/conflicts.rs")),

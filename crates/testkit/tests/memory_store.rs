@@ -17,7 +17,11 @@ impl StoreFactory for Memory {
     }
 }
 
-testkit::store_suite!(Memory(Arc::new(MemoryStore::new(
-    fixture::schema(),
-    Uuid::from_u128(1)
-))));
+mod memory {
+    use super::*;
+
+    testkit::store_suite!(Memory(Arc::new(MemoryStore::new(
+        fixture::schema(),
+        Uuid::from_u128(1)
+    ))));
+}
