@@ -1,6 +1,8 @@
 //! The commands of the binary, as a person or a script runs them.
 #![expect(clippy::unwrap_used, reason = "what is not as expected should stop the test")]
 
+#[path = "commands/carrying.rs"]
+mod carrying;
 #[path = "commands/configuration.rs"]
 mod configuration;
 #[path = "commands/first_start.rs"]

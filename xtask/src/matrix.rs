@@ -92,8 +92,8 @@ mod tests {
             lines,
             [
                 "obligation of a store  memory    postgres",
-                "ids_compare_as_bytes  ok        FAILED",
-                "no_update_is_lost     ok        ok",
+                "ids_compare_as_bytes   ok        FAILED",
+                "no_update_is_lost      ok        ok",
             ]
         );
     }
