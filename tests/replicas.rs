@@ -1,0 +1,129 @@
+//! Two processes with the same services on one database.
+#![expect(clippy::unwrap_used, reason = "what is not as expected should stop the test")]
+
+#[expect(dead_code, reason = "each file of tests uses another part of it")]
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use futures::stream;
+use serde_json::{Value, json};
+use servers::{Fresh, Kind};
+
+use support::{Actor, Product, Server, id_of};
+
+const BUYERS: usize = 300;
+const PIECES: u64 = 50;
+/// After the crash of a replica another one has taken over what follows from events.
+const RELIEVED_MAX: Duration = Duration::from_secs(25);
+
+/// Two replicas of everything, and the database that they share.
+struct Pair {
+    servers: [Server; 2],
+    _databases: Fresh,
+}
+
+impl Pair {
+    async fn start(kind: Kind) -> Self {
+        let databases = Fresh::new(kind).unwrap();
+        let settings = || Server::settings().with("store", &databases.url());
+        let servers = [settings().start().await, settings().start().await];
+        Self {
+            servers,
+            _databases: databases,
+        }
+    }
+
+    /// Somebody, by the way through each of them.
+    fn both(&self, actor: &Actor) -> [Actor; 2] {
+        self.servers.each_ref().map(|server| actor.moved_to(server))
+    }
+}
+
+async fn three_hundred_buyers_get_fifty_pieces(kind: Kind) {
+    let pair = Pair::start(kind).await;
+    let admin = pair.both(&pair.servers[0].admin().await);
+    let product = admin[0].product(PIECES).await;
+    let buyer = pair.both(&pair.servers[0].customer().await);
+    let order = async |number: usize| buy(&buyer[number % 2], &product).await;
+    let placed: Vec<String> = stream::iter(0..BUYERS).map(order).buffer_unordered(64).collect().await;
+
+    let mut ends: BTreeMap<String, usize> = BTreeMap::new();
+    for (number, id) in placed.iter().enumerate() {
+        // Asked of the other one than took it.
+        let end = decided(&buyer[(number + 1) % 2], id).await;
+        *ends.entry(end).or_default() += 1;
+    }
+    let sold = usize::try_from(PIECES).unwrap();
+    let expected = BTreeMap::from([("confirmed".to_owned(), sold), ("rejected".to_owned(), BUYERS - sold)]);
+    assert_eq!(ends, expected);
+    for admin in &admin {
+        let (on_hand, reserved, available) = admin.stock(&product).await;
+        assert_eq!((on_hand, reserved, available), (PIECES, PIECES, 0));
+    }
+
+    // What is restocked through one is seen by whatever is decided through the other.
+    for (restocks, orders) in [(0, 1), (1, 0)] {
+        let more = json!({"delta": 1, "reason": "found in the back"});
+        let path = format!("{}/adjustments", product.stock_path());
+        admin[restocks].post(&path, more).await.expect(201);
+        let id = buy(&buyer[orders], &product).await;
+        assert_eq!(decided(&buyer[orders], &id).await, "confirmed");
+    }
+}
+
+async fn buy(buyer: &Actor, product: &Product) -> String {
+    let lines = json!({"lines": [{"sku": product.sku, "quantity": 1}]});
+    id_of(&buyer.post("/api/orders", lines).await.expect(201).json)
+}
+
+/// The status that an order has come to.
+async fn decided(buyer: &Actor, id: &str) -> String {
+    let path = format!("/api/orders/{id}");
+    support::eventually(format!("{path} is decided"), async || {
+        let order: Value = buyer.get(&path).await.expect(200).json;
+        let status = order["status"].as_str().unwrap().to_owned();
+        (status != "pending").then_some(status)
+    })
+    .await
+}
+
+async fn either_goes_on_when_the_other_is_killed(kind: Kind) {
+    let mut pair = Pair::start(kind).await;
+    let admin = pair.servers[0].admin().await;
+    let product = admin.product(100).await;
+    let customer = pair.servers[0].customer().await;
+    for killed in [0, 1] {
+        let left = 1 - killed;
+        pair.servers[killed].kill();
+        let buyer = customer.moved_to(&pair.servers[left]);
+        let (began, id) = (Instant::now(), buy(&buyer, &product).await);
+        assert_eq!(decided(&buyer, &id).await, "confirmed");
+        assert!(began.elapsed() < RELIEVED_MAX, "{:?}", began.elapsed());
+        pair.servers[killed].start_again().await;
+    }
+}
+
+macro_rules! on {
+    ($($kind:ident: $name:ident;)+) => {$(
+        mod $name {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn three_hundred_buyers_get_fifty_pieces() {
+                super::three_hundred_buyers_get_fifty_pieces(super::Kind::$kind).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn either_goes_on_when_the_other_is_killed() {
+                super::either_goes_on_when_the_other_is_killed(super::Kind::$kind).await;
+            }
+        }
+    )+};
+}
+
+on! {
+    Postgres: on_postgres;
+    Mariadb: on_mariadb;
+    Mongodb: on_mongodb;
+}
