@@ -1,17 +1,29 @@
-//! What is on the disk: the journals and documents of all services, and the ledger of the payment provider.
-//!
-//! Everything is read without the binary's own code, the way an auditor would.
+//! What a shop keeps: the journals and documents of all services, wherever their stores are, and the ledger of the payment
+//! provider.
 #![expect(unreachable_pub, reason = "nobody depends on a test; `pub` marks what its files use")]
 #![allow(dead_code, reason = "each file of tests uses another part of it")]
 #![expect(clippy::unwrap_used, reason = "what is not as expected should stop the test")]
 
+#[path = "books/database.rs"]
+mod database;
+#[path = "books/file.rs"]
+mod file;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use contracts::Service;
 use kernel::document::{Collection, Kind};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use serde_json::Value;
 use testkit::books::Event;
+use tradewind::config::Config;
+use tradewind::data::DataDirectory;
+use tradewind::stores::Place;
+
+use self::database::Database;
+use self::file::StoreFile;
+use crate::support::Server;
 
 /// The services, each with its own store.
 pub const SERVICES: [(&str, &[&Collection]); 7] = [
@@ -23,87 +35,110 @@ pub const SERVICES: [(&str, &[&Collection]); 7] = [
     ("notifications", notifications::COLLECTIONS),
     ("events", events::COLLECTIONS),
 ];
-/// Tables that are no collections.
-const JOURNAL_TABLES: [&str; 4] = ["journal", "head", "batches", "migrations"];
 
 /// A document: its version and its text.
 pub type Stored = (u64, String);
 /// The documents of each collection, by id.
 pub type Documents = BTreeMap<String, BTreeMap<String, Stored>>;
 
-/// A data directory. The server may run; then every question has an answer of its own moment.
+/// A shop's stores and its ledger. The server may run; then every question has an answer of its own moment.
 #[derive(Debug)]
 pub struct Books {
     data: PathBuf,
+    stores: BTreeMap<&'static str, Store>,
+}
+
+#[derive(Debug)]
+enum Store {
+    File(StoreFile),
+    Database(Database),
 }
 
 impl Books {
-    pub fn of(data: &Path) -> Self {
-        Self { data: data.to_owned() }
+    /// Where the server's configuration says.
+    pub fn of(server: &Server) -> Self {
+        let config = Config::read(None, b"", server.environment().clone()).unwrap();
+        let data = DataDirectory::look(&server.data()).unwrap();
+        let stores = Service::ALL.iter().map(|&service| {
+            let place = Place::of(service, &config, &data);
+            let store = match place.file() {
+                Some(path) => Store::File(StoreFile(path.to_owned())),
+                None => Store::Database(Database::open(service.as_str(), place)),
+            };
+            (service.as_str(), store)
+        });
+        Self {
+            data: server.data(),
+            stores: stores.collect(),
+        }
     }
 
-    fn open(&self, service: &str) -> Connection {
-        let path = self.data.join(format!("{service}.sqlite"));
-        let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY);
-        connection.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    /// Files, all in this directory.
+    fn in_directory(data: &Path) -> Self {
+        let file = |service: &str| Store::File(StoreFile(data.join(format!("{service}.sqlite"))));
+        Self {
+            data: data.to_owned(),
+            stores: SERVICES.map(|(service, _)| (service, file(service))).into(),
+        }
+    }
+
+    fn store(&self, service: &str) -> &Store {
+        &self.stores[service]
+    }
+
+    /// The services whose stores are on database servers.
+    pub fn on_servers(&self) -> impl Iterator<Item = &'static str> {
+        let stores = self.stores.iter();
+        stores.filter_map(|(service, store)| matches!(store, Store::Database(_)).then_some(*service))
     }
 
     /// All documents of a service.
     pub fn documents(&self, service: &str) -> Documents {
-        let connection = self.open(service);
-        let mut select = connection
-            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")
-            .unwrap();
-        let tables: Vec<String> = select
-            .query_map([], |row| row.get(0))
-            .unwrap()
-            .map(Result::unwrap)
-            .collect();
-        let collections = tables
-            .into_iter()
-            .filter(|table| !JOURNAL_TABLES.contains(&table.as_str()));
-        collections
-            .map(|table| (table.clone(), documents(&connection, &table)))
-            .collect()
+        let collections = match self.store(service) {
+            Store::File(store) => store.collections(),
+            Store::Database(store) => store.collections(),
+        };
+        let documents = collections.into_iter().map(|name| {
+            let stored = self.stored(service, &name);
+            (name, stored)
+        });
+        documents.collect()
+    }
+
+    fn stored(&self, service: &str, collection: &str) -> BTreeMap<String, Stored> {
+        match self.store(service) {
+            Store::File(store) => store.documents(collection),
+            Store::Database(store) => store.documents(collection),
+        }
+    }
+
+    /// What each event of a service says, and of whom it came.
+    pub fn told(&self, service: &str) -> Vec<String> {
+        match self.store(service) {
+            Store::File(store) => store.told(),
+            Store::Database(store) => store.told(),
+        }
     }
 }
 
 impl testkit::books::Books for Books {
     fn journal(&self, service: &str) -> Vec<Event> {
-        let connection = self.open(service);
-        let sql = "SELECT position, prev, stream, version, lane, id, type, time, data FROM journal ORDER BY position";
-        let mut select = connection.prepare(sql).unwrap();
-        let events = select.query_map([], |row| {
-            let data: String = row.get(8)?;
-            Ok(Event {
-                position: row.get(0)?,
-                prev: row.get(1)?,
-                stream: row.get(2)?,
-                version: row.get(3)?,
-                lane: row.get(4)?,
-                id: row.get(5)?,
-                event_type: row.get(6)?,
-                time: row.get(7)?,
-                data: serde_json::from_str(&data).unwrap(),
-            })
-        });
-        events.unwrap().map(Result::unwrap).collect()
+        match self.store(service) {
+            Store::File(store) => store.journal(),
+            Store::Database(store) => store.journal(),
+        }
     }
 
     fn head(&self, service: &str) -> (u64, Vec<u64>) {
-        let (position, lanes): (u64, String) = self
-            .open(service)
-            .query_row("SELECT position, lanes FROM head", [], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-            .unwrap();
-        (position, serde_json::from_str(&lanes).unwrap())
+        match self.store(service) {
+            Store::File(store) => store.head(),
+            Store::Database(store) => store.head(),
+        }
     }
 
     fn collection(&self, service: &str, name: &str) -> BTreeMap<String, Value> {
-        let documents = documents(&self.open(service), name);
-        documents
-            .into_iter()
+        let stored = self.stored(service, name).into_iter();
+        stored
             .map(|(id, (_, text))| (id, serde_json::from_str(&text).unwrap()))
             .collect()
     }
@@ -114,23 +149,44 @@ impl testkit::books::Books for Books {
     }
 }
 
-fn documents(connection: &Connection, table: &str) -> BTreeMap<String, Stored> {
-    let mut select = connection
-        .prepare(&format!("SELECT id, version, doc FROM \"{table}\""))
-        .unwrap();
-    let documents = select.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))));
-    documents.unwrap().map(Result::unwrap).collect()
-}
-
-/// P8: `tradewind rebuild`, on a copy whose views were damaged, gives every document as it was, byte for byte.
-pub fn assert_views_equal_the_fold(data: &Path, mut rebuild: std::process::Command) {
-    let copy = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(data).unwrap().map(Result::unwrap) {
+/// P8: `tradewind rebuild`, on a copy whose views were damaged, gives every document as it was, byte for byte. The server
+/// is stopped. What is not in files is copied into some by `tradewind copy`.
+pub fn assert_views_equal_the_fold(server: &Server) {
+    let (moved, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let stores = || server.environment().keys().filter(|name| name.ends_with("_STORE"));
+    let data = match stores().next().is_some() {
+        true => {
+            let to = format!("sqlite:{}", moved.path().display());
+            succeeds(server.command().args(["copy", "--to", &to]));
+            moved.path().to_owned()
+        }
+        false => server.data(),
+    };
+    for entry in std::fs::read_dir(&data).unwrap().map(Result::unwrap) {
         std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
     }
+    damage(copy.path());
+    let mut rebuild = server.command();
+    for name in stores() {
+        rebuild.env_remove(name);
+    }
+    succeeds(rebuild.arg("rebuild").env("TRADEWIND_DATA", copy.path()));
+    assert_same(&Books::in_directory(&data), &Books::in_directory(copy.path()));
+}
+
+fn succeeds(command: &mut std::process::Command) {
+    let done = command.output().unwrap();
+    assert!(
+        done.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
+
+fn damage(data: &Path) {
     let mut damaged = 0;
     for (service, collections) in SERVICES {
-        let connection = Connection::open(copy.path().join(format!("{service}.sqlite"))).unwrap();
+        let connection = Connection::open(data.join(format!("{service}.sqlite"))).unwrap();
         for view in collections.iter().filter(|collection| collection.kind == Kind::View) {
             let name = view.name;
             let sql = format!(
@@ -144,13 +200,9 @@ pub fn assert_views_equal_the_fold(data: &Path, mut rebuild: std::process::Comma
         damaged >= SERVICES.len(),
         "{damaged} views are too few to prove anything"
     );
-    let done = rebuild
-        .arg("rebuild")
-        .env("TRADEWIND_DATA", copy.path())
-        .output()
-        .unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    let (before, after) = (Books::of(data), Books::of(copy.path()));
+}
+
+fn assert_same(before: &Books, after: &Books) {
     for (service, collections) in SERVICES {
         let (before, mut after) = (before.documents(service), after.documents(service));
         for (name, documents) in before {

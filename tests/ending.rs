@@ -14,7 +14,6 @@ use books::{Books, SERVICES};
 use customers::{Dice, Load};
 use serde_json::json;
 use support::Server;
-use testkit::books::{assert_money_adds_up, assert_stock_adds_up};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_is_asked_to_end_loses_nothing_that_it_acknowledged() {
@@ -37,10 +36,8 @@ async fn a_process_that_is_asked_to_end_loses_nothing_that_it_acknowledged() {
         let log = server.data().join(format!("{service}.sqlite-wal"));
         assert!(!log.exists(), "{} was left behind", log.display());
     }
-    let books = Books::of(&server.data());
-    settled::assert_all_is_as_acknowledged(&books, &told);
-    assert_stock_adds_up(&books, &told.received);
-    assert_money_adds_up(&books);
+    let books = Books::of(&server);
+    settled::assert_books_are_right(&books, &told);
     // A client that is asked to come back is no trouble of the server's.
     let log = server.log();
     let troubles: Vec<&str> = log

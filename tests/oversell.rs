@@ -82,13 +82,12 @@ async fn three_hundred_buyers_get_fifty_pieces_and_each_pays_once() {
             (&json!("captured"), &order["total"])
         );
     }
-    let settled = server.data();
+    let books = Books::of(&server);
     eventually("everything is settled", async || {
-        unsettled(&Books::of(&settled)).is_empty().then_some(())
+        unsettled(&books).is_empty().then_some(())
     })
     .await;
     server.stop();
-    let books = Books::of(&server.data());
     the_books_agree(&books, &product, &confirmed, &payments);
     assert_journals_are_sound(&books);
     assert_the_log_is_complete(&books);

@@ -4,7 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use testkit::books::{Books as _, Event, counted, status, unsettled};
+use testkit::books::{
+    Books as _, Event, assert_consumers_account_for_everything, assert_each_step_was_told_once,
+    assert_journals_are_sound, assert_money_adds_up, assert_stock_adds_up, assert_the_log_is_complete, counted, status,
+    unsettled,
+};
 
 use crate::books::{Books, SERVICES};
 use crate::customers::Told;
@@ -13,9 +17,10 @@ use crate::support::{Server, id_of};
 /// After a crash everything has settled within this time.
 const SETTLED_SECONDS: u64 = 60;
 const GLANCE: Duration = Duration::from_millis(100);
+
 /// Waits until nothing is left to be done, and nothing more happens.
 pub async fn wait(server: &Server) {
-    let books = Books::of(&server.data());
+    let books = Books::of(server);
     let heads = || SERVICES.map(|(service, _)| books.head(service).0);
     let (mut left, mut before) = (Vec::new(), None);
     let settling = async {
@@ -33,9 +38,20 @@ pub async fn wait(server: &Server) {
     assert!(settled.is_ok(), "not settled after {SETTLED_SECONDS} s: {left:#?}");
 }
 
+/// The books of a shop that has settled, of which its customers were told this.
+pub fn assert_books_are_right(books: &Books, told: &Told) {
+    assert_journals_are_sound(books);
+    assert_consumers_account_for_everything(books);
+    assert_the_log_is_complete(books);
+    assert_all_is_as_acknowledged(books, told);
+    assert_stock_adds_up(books, &told.received);
+    assert_money_adds_up(books);
+    assert_each_step_was_told_once(books);
+}
+
 /// P1, P7, P11: Every acknowledged order is there once, as it was acknowledged, and so are payments, refunds, and what was
 /// cancelled or sent off; no request made two; none is on its way.
-pub fn assert_all_is_as_acknowledged(books: &Books, told: &Told) {
+fn assert_all_is_as_acknowledged(books: &Books, told: &Told) {
     let orders = books.collection("orders", "orders");
     for acknowledged in told.orders.values() {
         let order = orders

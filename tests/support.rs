@@ -104,7 +104,8 @@ impl Settings {
 
     /// The same, where the directory is made already.
     pub async fn start_in(mut self, directory: TempDir) -> Server {
-        let databases = fresh_databases();
+        let names_its_stores = self.environment.keys().any(|name| name.ends_with("_STORE"));
+        let databases = if names_its_stores { None } else { fresh_databases() };
         if let Some(databases) = &databases {
             self = self.with("store", &databases.url());
         }
@@ -273,6 +274,11 @@ impl Server {
     /// Its data directory.
     pub fn data(&self) -> PathBuf {
         self.directory.path().join("data")
+    }
+
+    /// Its settings, as it is told them.
+    pub fn environment(&self) -> &BTreeMap<String, String> {
+        &self.environment
     }
 
     /// All that it has logged, over all its starts.

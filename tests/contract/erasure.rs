@@ -1,9 +1,11 @@
 //! What remains of a person who has gone: orders and totals, and nothing personal.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::json;
+use testkit::books::Books as _;
 
+use crate::books::{Books, SERVICES};
 use crate::support::{Actor, PASSWORD, Server, eventually};
 
 /// Texts that stand nowhere but in what this person gave.
@@ -21,28 +23,44 @@ const PERSONAL: [&str; 11] = [
     "a refund quite personal",
 ];
 
-/// Everything below a directory.
-fn files(directory: &Path) -> Vec<PathBuf> {
+/// Everything below a directory, by its name.
+fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             files.extend(self::files(&path));
         } else {
-            files.push(path);
+            let bytes = std::fs::read(&path).unwrap_or_default();
+            files.push((path.display().to_string(), bytes));
         }
     }
     files
 }
 
-/// Which of the texts are in which of the files, in any case.
-fn traces(files: &[PathBuf], texts: &[&str]) -> Vec<String> {
+/// What is in files, and what databases give to whoever asks. Their own files are their operators'.
+fn all_kept(books: &Books, directory: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut kept = files(directory);
+    for service in books.on_servers() {
+        let events = books.told(service).into_iter();
+        kept.extend(events.map(|event| (format!("the journal of {service}"), event.into_bytes())));
+        for (collection, documents) in books.documents(service) {
+            let name = format!("{collection} of {service}");
+            let documents = documents.into_iter();
+            kept.extend(documents.map(|(id, (_, text))| (name.clone(), format!("{id} {text}").into_bytes())));
+        }
+    }
+    kept
+}
+
+/// Which of the texts are where, in any case.
+fn traces(kept: &[(String, Vec<u8>)], texts: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
-    for file in files {
-        let bytes = std::fs::read(file).unwrap_or_default().to_ascii_lowercase();
+    for (name, bytes) in kept {
+        let bytes = bytes.to_ascii_lowercase();
         for text in texts {
             if bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
-                found.push(format!("{text} in {}", file.display()));
+                found.push(format!("{text} in {name}"));
             }
         }
     }
@@ -137,9 +155,9 @@ async fn nothing_personal_is_left_and_orders_stay() {
         (admin.get(&messages).await.data().len() >= 7).then_some(())
     })
     .await;
-    let directory = server.data().parent().unwrap().to_owned();
+    let (books, directory) = (Books::of(&server), server.data().parent().unwrap().to_owned());
     assert!(
-        !traces(&files(&directory), &PERSONAL).is_empty(),
+        !traces(&all_kept(&books, &directory), &PERSONAL).is_empty(),
         "the search finds what is there"
     );
 
@@ -195,17 +213,19 @@ async fn nothing_personal_is_left_and_orders_stay() {
     admin.until_stock(&product, (93, 0, 93)).await;
     // Answers are kept under her name no more: who comes with her address is another.
     eventually("her answers are forgotten", async || {
-        let counts = ["users", "orders", "payments"].map(|service| answers(&server, service, &zerlinda.id));
+        let counts = ["users", "orders", "payments"].map(|service| answers(&books, service, &zerlinda.id));
         (counts == [0; 3]).then_some(())
     })
     .await;
 
     eventually("no file of the running server has any of it", async || {
-        traces(&files(&directory), &PERSONAL).is_empty().then_some(())
+        traces(&all_kept(&books, &directory), &PERSONAL)
+            .is_empty()
+            .then_some(())
     })
     .await;
     server.stop();
-    assert_eq!(traces(&files(&directory), &PERSONAL), [""; 0]);
+    assert_eq!(traces(&all_kept(&books, &directory), &PERSONAL), [""; 0]);
     server.start_again().await;
     let admin = server.admin().await;
     let orders = admin
@@ -216,11 +236,9 @@ async fn nothing_personal_is_left_and_orders_stay() {
 }
 
 /// How many answers a service keeps for a principal.
-fn answers(server: &Server, service: &str, principal: &str) -> u64 {
-    let store = server.data().join(format!("{service}.sqlite"));
-    let store = rusqlite::Connection::open_with_flags(store, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-    let count = "SELECT count(*) FROM idempotency WHERE principal = ?1";
-    store.query_row(count, [principal], |row| row.get(0)).unwrap()
+fn answers(books: &Books, service: &str, principal: &str) -> usize {
+    let answers = books.collection(service, "idempotency");
+    answers.values().filter(|it| it["principal"] == principal).count()
 }
 
 #[tokio::test]
@@ -248,20 +266,9 @@ async fn a_journal_and_a_log_hold_nothing_personal_while_the_person_is_there() {
         (admin.get(&messages).await.data().len() >= 3).then_some(())
     })
     .await;
-    for service in [
-        "users",
-        "catalog",
-        "inventory",
-        "orders",
-        "payments",
-        "notifications",
-        "events",
-    ] {
-        let store = server.data().join(format!("{service}.sqlite"));
-        let store = rusqlite::Connection::open_with_flags(store, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-        let mut journal = store.prepare("SELECT data || coalesce(meta, '') FROM journal").unwrap();
-        let events = journal.query_map([], |row| row.get::<_, String>(0)).unwrap();
-        for event in events.map(Result::unwrap) {
+    let books = Books::of(&server);
+    for (service, _) in SERVICES {
+        for event in books.told(service) {
             let event = event.to_lowercase();
             assert!(PERSONAL.iter().all(|text| !event.contains(text)), "{service}: {event}");
         }
@@ -276,11 +283,11 @@ async fn a_journal_and_a_log_hold_nothing_personal_while_the_person_is_there() {
         .flatten()
     {
         assert!(!server.log().contains(&token), "a token in the log");
-        let kept = files(&server.data());
+        let kept = all_kept(&books, &server.data());
         assert_eq!(traces(&kept, &[&token.to_lowercase()]), [""; 0], "a token in a file");
     }
     assert_eq!(
-        traces(&files(&server.data()), &[PASSWORD]),
+        traces(&all_kept(&books, &server.data()), &[PASSWORD]),
         [""; 0],
         "a password in a file"
     );

@@ -2,6 +2,8 @@
 //! its body, and what is refused.
 #![expect(clippy::unwrap_used, reason = "what is not as expected should stop the test")]
 
+#[path = "../books.rs"]
+mod books;
 #[expect(dead_code, reason = "each file of tests uses another part of it")]
 #[path = "../support.rs"]
 mod support;

@@ -5,22 +5,17 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
+use testkit::books::Books as _;
 
+use crate::books::Books;
 use crate::support::{Actor, Shop, shop};
 
 const HOUR: i64 = 3600;
 
 /// The shop's own signing key, out of its store.
 fn signing_key(shop: &Shop) -> Ed25519KeyPair {
-    let store = rusqlite::Connection::open_with_flags(
-        shop.server.data().join("users.sqlite"),
-        rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY,
-    );
-    let record: String = store
-        .unwrap()
-        .query_row("SELECT doc FROM signing_keys", [], |row| row.get(0))
-        .unwrap();
-    let record: Value = serde_json::from_str(&record).unwrap();
+    let records = Books::of(shop.server).collection("users", "signing_keys");
+    let record = records.values().next().unwrap();
     let seed = URL_SAFE_NO_PAD
         .decode(record["keys"][0]["seed"].as_str().unwrap())
         .unwrap();

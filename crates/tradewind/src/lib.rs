@@ -2,7 +2,7 @@
 
 #![expect(
     unreachable_pub,
-    reason = "only fuzzing and the crash harness depend on it; `pub` marks what its other modules use"
+    reason = "only tests, fuzzing and the crash harness depend on it; `pub` marks what its other modules use"
 )]
 
 mod bench;
@@ -10,7 +10,7 @@ mod carry;
 mod client;
 mod commands;
 pub mod config;
-mod data;
+pub mod data;
 mod first_admin;
 mod metrics;
 mod output;
@@ -18,7 +18,7 @@ mod recipients;
 pub mod replay;
 mod server;
 mod stopwatch;
-mod stores;
+pub mod stores;
 pub mod system;
 
 use std::io::IsTerminal as _;

@@ -207,6 +207,15 @@ impl Place {
         matches!(self.url, StoreUrl::Server(..))
     }
 
+    /// The file, if it is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match &self.url {
+            StoreUrl::Sqlite(path) => Some(path),
+            StoreUrl::Server(..) => None,
+        }
+    }
+
     /// The store as it is now, whoever uses it meanwhile. It must be there.
     pub async fn snapshot(&self, described: &Described, ids: &Ids, clock: &dyn Clock) -> Result<Box<dyn Snapshot>> {
         let snapshot = match &self.url {
