@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::process::Signal;
 
 pub use crate::install::install;
 use crate::process::Process;
@@ -139,6 +140,21 @@ impl Server {
         self.process.kill()
     }
 
+    /// Lets it stand still, with SIGSTOP: connections stay open, and nothing is answered.
+    pub fn pause(&self) -> Result<()> {
+        self.process.signal_all(Signal::STOP)
+    }
+
+    /// Lets it go on, after [`Server::pause`].
+    pub fn resume(&self) -> Result<()> {
+        self.process.signal_all(Signal::CONT)
+    }
+
+    /// Databases on it for one shop.
+    pub fn fresh(&self) -> Result<Fresh> {
+        Fresh::on(self.kind, self.url())
+    }
+
     /// Starts it again on the same data and the same port, after [`Server::kill`].
     pub fn start_again(&mut self) -> Result<()> {
         *self = Self::start_on(self.kind, &self.directory, self.port)?;
@@ -146,7 +162,7 @@ impl Server {
     }
 }
 
-/// Databases that one test has to itself, on a server that tests share. They are removed when this is dropped.
+/// Databases that one test has to itself, on a server that several use. They are removed when this is dropped.
 #[derive(Debug)]
 pub struct Fresh {
     kind: Kind,
@@ -155,9 +171,13 @@ pub struct Fresh {
 }
 
 impl Fresh {
-    /// Where nothing is yet.
+    /// Where nothing is yet, on the server that tests share.
     pub fn new(kind: Kind) -> Result<Self> {
-        let (server, name) = (kind.shared(), unique_name());
+        Self::on(kind, kind.shared())
+    }
+
+    fn on(kind: Kind, server: String) -> Result<Self> {
+        let name = unique_name();
         if kind == Kind::Postgres {
             postgres::tell(&server, &format!("CREATE DATABASE {name}"))?;
         }
@@ -167,9 +187,26 @@ impl Fresh {
     /// The URL for all services. Where each has a database of its own, its name begins with the one given.
     #[must_use]
     pub fn url(&self) -> String {
+        self.url_of(&self.name)
+    }
+
+    /// The URL for one service, whose database is there.
+    pub fn url_for(&self, service: &str) -> Result<String> {
+        let name = format!("{}_{service}", self.name);
+        match self.kind {
+            // Each has a schema of its own there.
+            Kind::Postgres => return Ok(self.url()),
+            Kind::Mariadb => mariadb::tell(&self.server, &format!("CREATE DATABASE {name}"))?,
+            // It is made when it is written to.
+            Kind::Mongodb => {}
+        }
+        Ok(self.url_of(&name))
+    }
+
+    fn url_of(&self, database: &str) -> String {
         let (server, rest) = self.server.rsplit_once('/').expect("a server's URL has a path");
         let options = rest.find('?').map_or("", |at| &rest[at..]);
-        format!("{server}/{}{options}", self.name)
+        format!("{server}/{database}{options}")
     }
 }
 

@@ -61,7 +61,12 @@ pub(crate) fn drop_all(url: &str, prefix: &str) -> Result<()> {
     let names = ask(url, list)?;
     let ours = names.lines().filter(|name| name.starts_with(&format!("{prefix}_")));
     let statements: String = ours.map(|name| format!("DROP DATABASE {name};")).collect();
-    ask(url, &statements).map(drop)
+    tell(url, &statements)
+}
+
+/// Has a server do something.
+pub(crate) fn tell(url: &str, statements: &str) -> Result<()> {
+    ask(url, statements).map(drop)
 }
 
 fn ask(url: &str, statements: &str) -> Result<String> {

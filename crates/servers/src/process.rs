@@ -61,13 +61,41 @@ impl Process {
         Ok(self)
     }
 
+    /// With all that it has started: PostgreSQL is a process for each connection.
     pub(crate) fn kill(&mut self) -> Result<()> {
+        let children = self.children()?;
         self.child.kill()?;
         let status = self.child.wait()?;
+        for child in children {
+            // It may have noticed, and ended.
+            let _ = kill_process(child, Signal::KILL);
+        }
         match status.signal() {
             Some(_) => Ok(()),
             None => bail!("it had ended before ({status}):\n{}", self.last_words()),
         }
+    }
+
+    /// Sends a signal to it and, after that, to all that it has started.
+    pub(crate) fn signal_all(&self, signal: Signal) -> Result<()> {
+        kill_process(self.pid()?, signal)?;
+        for child in self.children()? {
+            let _ = kill_process(child, signal);
+        }
+        Ok(())
+    }
+
+    fn pid(&self) -> Result<Pid> {
+        let pid = i32::try_from(self.child.id())?;
+        Pid::from_raw(pid).context("a process has a number")
+    }
+
+    fn children(&self) -> Result<Vec<Pid>> {
+        let pid = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        let children = children.split_whitespace().map(|child| Ok(child.parse()?));
+        let children = children.collect::<Result<Vec<i32>>>()?;
+        Ok(children.into_iter().filter_map(Pid::from_raw).collect())
     }
 
     fn last_words(&self) -> String {
@@ -80,7 +108,9 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         let began = Instant::now();
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        // What stands still would neither stop nor be killed with it.
+        let _ = self.signal_all(Signal::CONT);
+        let pid = self.pid().ok();
         while matches!(self.child.try_wait(), Ok(None)) {
             match pid {
                 Some(pid) if began.elapsed() < STOP_MAX => {
