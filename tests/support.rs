@@ -780,6 +780,15 @@ impl Call {
             .unwrap_or_else(|error| panic!("{}: no answer: {error:?}", self.named))
     }
 
+    /// The same once more, unless its body is a stream.
+    fn again(&self) -> Option<Self> {
+        Some(Self {
+            named: self.named.clone(),
+            is_head: self.is_head,
+            request: self.request.try_clone()?,
+        })
+    }
+
     /// Sends it to a server that may be about to end: an error is no answer.
     pub async fn attempt(self) -> Option<Answer> {
         self.sent().await.ok()
@@ -808,13 +817,26 @@ impl Call {
     }
 }
 
+/// For so long a service may say that it has not seen yet what another one has.
+const CATCHING_UP_SECONDS_MAX: u32 = 20;
+
 impl IntoFuture for Call {
     type Output = Answer;
     type IntoFuture = std::pin::Pin<Box<dyn Future<Output = Answer> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async {
+        Box::pin(async move {
             let named = self.named.clone();
+            for _ in 0..CATCHING_UP_SECONDS_MAX {
+                let Some(again) = self.again() else { break };
+                match again.sent().await {
+                    // As a client does that is told to come back: what it refers to was made a moment ago.
+                    Ok(answer) if answer.json["code"] == "catching-up" => {
+                        tokio::time::sleep(Duration::from_secs(1)).await
+                    }
+                    answered => return answered.unwrap_or_else(|error| panic!("{named}: no answer: {error:?}")),
+                }
+            }
             self.sent()
                 .await
                 .unwrap_or_else(|error| panic!("{named}: no answer: {error:?}"))

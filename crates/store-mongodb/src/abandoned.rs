@@ -7,7 +7,7 @@ use mongodb::Client;
 
 /// A commit of ours pauses for milliseconds between two statements. One that stands still for so long was left behind by
 /// a process that was killed, or by a machine that is off.
-const IDLE_MAX: Duration = Duration::from_secs(15);
+const IDLE_MAX: Duration = Duration::from_secs(5);
 
 /// Ends those of the clients that call themselves as this one does. What fails here is tried again by whoever waits next.
 pub(crate) async fn end(client: &Client, name: &str) {

@@ -15,7 +15,7 @@ use mongodb::error::Error;
 use mongodb::options::{Hint, ReadConcern, ReturnDocument};
 use mongodb::{ClientSession, Database};
 use serde::{Deserialize, Serialize};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::failure::{self, is_taken, of_statement, of_write};
 use crate::names::{BATCHES, BY_STREAM, HEAD, HEAD_ID, JOURNAL};
@@ -67,20 +67,18 @@ impl MongodbTransaction {
     /// at once whichever came later.
     async fn wait_for_head(&mut self) -> Result<HeadRow, CommitError> {
         let mut pauses = Pauses::new(&self.session);
-        let mut waited = Duration::ZERO;
+        let mut asked = Instant::now();
         loop {
             match self.try_head().await {
                 Err(error) if is_taken(&error) => {}
                 other => return other.map_err(|error| of_statement(&error)),
             }
             let _ = self.session.abort_transaction().await;
-            if waited >= ABANDONED_AFTER {
-                waited = Duration::ZERO;
+            if asked.elapsed() >= ABANDONED_AFTER {
+                asked = Instant::now();
                 abandoned::end(&self.session.client(), &connect::app_name(self.database.name())).await;
             }
-            let pause = pauses.next();
-            waited += pause;
-            sleep(pause).await;
+            sleep(pauses.next()).await;
         }
     }
 
