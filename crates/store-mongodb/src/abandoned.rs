@@ -6,7 +6,8 @@ use bson::{Document, doc};
 use mongodb::Client;
 
 /// A commit of ours pauses for milliseconds between two statements. One that stands still for so long was left behind by
-/// a process that was killed, or by a machine that is off.
+/// a process that was killed, or by a machine that is off; if it was only held up, it is told so, and begins again. Less
+/// than a commit waits for the head, so that the first one after a kill succeeds.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 
 /// Ends those of the clients that call themselves as this one does. What fails here is tried again by whoever waits next.

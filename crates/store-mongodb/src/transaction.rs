@@ -25,7 +25,7 @@ use crate::{abandoned, connect, each};
 /// How long a commit waits for the head.
 pub(crate) const HEAD_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How often it asks whether the head is held by a client that has gone.
-const ABANDONED_AFTER: Duration = Duration::from_secs(2);
+const ABANDONED_AFTER: Duration = Duration::from_secs(1);
 /// Between two attempts to take the head, at most. A commit leaves the head before it waits for the disk, so attempts
 /// that come more often than that find it.
 const PAUSE_MICROS_MAX: u64 = 4_000;
@@ -75,8 +75,8 @@ impl MongodbTransaction {
             }
             let _ = self.session.abort_transaction().await;
             if asked.elapsed() >= ABANDONED_AFTER {
-                asked = Instant::now();
                 abandoned::end(&self.session.client(), &connect::app_name(self.database.name())).await;
+                asked = Instant::now();
             }
             sleep(pauses.next()).await;
         }
