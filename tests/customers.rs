@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use crate::support::{Actor, Answer, Call, Product, Server, eventually, id_of};
+use crate::support::{Actor, Answer, Call, Product, Server, id_of, within};
 
 /// Customers, each with several things going on at once.
 const CUSTOMERS: usize = 6;
@@ -25,6 +25,8 @@ const ERRANDS_AT_ONCE: usize = 3;
 const STOCKS: [u64; 4] = [1_000_000, 1_000_000, 1_000_000, 40];
 /// So many requests with a key are repeated at the end, of all times.
 const KEYS_REPEATED: usize = 100;
+/// How long it may take until so much was done that it proves something: it depends on the machine, and on the database.
+const ENOUGH_MAX: Duration = Duration::from_secs(120);
 /// A pause before a request is repeated that had no answer.
 const PAUSE: Duration = Duration::from_millis(20);
 /// For so long after a jump of the clock an order may be unknown where it is still to be told of: its id looks old.
@@ -240,7 +242,7 @@ impl Load {
     pub async fn end(self) -> Told {
         let enough = async || self.shop.told.lock().unwrap().has_enough().then_some(());
         tokio::select! {
-            () = eventually("the load is one", enough) => {}
+            () = within(ENOUGH_MAX, "the load is one", enough) => {}
             ended = self.working() => panic!("a customer has left: {ended:?}"),
         }
         self.shop.closed.store(true, Ordering::Relaxed);
@@ -294,16 +296,14 @@ impl Person {
     /// Sends an order off once it is paid, or gives money back for it, or both at once.
     async fn handle(&self, order: &str, payment: &str, dice: &mut Dice) {
         let path = format!("/api/orders/{order}");
-        let is_paid = async || {
-            let order = self.insist(|actor| actor.get(&path)).await.expect(200);
-            order.json["status"] == "paid"
-        };
-        while !is_paid().await {
-            // It may also have been cancelled, and is then left alone.
-            if dice.percent(20) || self.shop.closed.load(Ordering::Relaxed) {
-                return;
+        loop {
+            let seen = self.insist(|actor| actor.get(&path)).await.expect(200);
+            match seen.text_at("status").as_str() {
+                "paid" => break,
+                "pending" | "confirmed" if !self.shop.closed.load(Ordering::Relaxed) => tokio::time::sleep(PAUSE).await,
+                // It may also have been cancelled, and is then left alone.
+                _ => return,
             }
-            tokio::time::sleep(PAUSE).await;
         }
         let (fulfils, refunds, whole) = (dice.percent(60), dice.percent(60), dice.percent(50));
         let fulfilling = async {
