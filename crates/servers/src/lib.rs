@@ -19,6 +19,7 @@ use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 
 pub use crate::install::install;
+pub use crate::postgres::GUARDED_USER;
 use crate::process::Process;
 
 /// How long a server may take to answer.

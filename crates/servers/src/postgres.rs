@@ -11,6 +11,8 @@ use crate::process::Process;
 
 /// It refuses to run as root.
 const USER: &str = "postgres";
+/// Everybody is let in as whoever they say, but for this user, who has to know a password.
+pub const GUARDED_USER: &str = "guarded";
 /// Where Debian keeps it, by version.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
@@ -34,6 +36,12 @@ pub(crate) fn start(directory: &Path, port: u16) -> Result<Process> {
             .output()
             .context("initdb cannot be run")?;
         ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let rules = data.join("pg_hba.conf");
+        let usual = std::fs::read_to_string(&rules)?;
+        std::fs::write(
+            &rules,
+            format!("host all {GUARDED_USER} 127.0.0.1/32 scram-sha-256\n{usual}"),
+        )?;
     }
     let mut command = as_user(USER, &program("postgres"));
     command.arg("-D").arg(&data).args(["-p", &port.to_string()]);

@@ -11,6 +11,8 @@ mod network;
 mod open;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod reach;
 mod rows;
 mod schema;
 mod sqlite;

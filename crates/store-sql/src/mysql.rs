@@ -36,9 +36,12 @@ use crate::mysql::statements::Statements;
 use crate::mysql::transaction::MysqlTransaction;
 use crate::network::{self, Reading, unavailable};
 use crate::open::OpenError;
+use crate::reach;
 use crate::rows;
 use crate::statements::{Page, Parameter, Section};
 
+/// Either of both.
+const SERVER: &str = "MySQL";
 /// How long a call waits for a connection.
 const ACQUIRE_MAX: Duration = Duration::from_secs(5);
 /// Begins a transaction whose reads are all of one moment.
@@ -67,7 +70,8 @@ pub struct MysqlOptions {
 impl MysqlOptions {
     /// The usual: eight connections, nothing to rebuild.
     pub fn new(url: &str, database: &str, schema: Schema, new_epoch: Uuid, now: Timestamp) -> Result<Self, OpenError> {
-        let connect = MySqlConnectOptions::from_str(url)?
+        let parsed = MySqlConnectOptions::from_str(url).map_err(|error| reach::of_url(SERVER, "mysql", &error))?;
+        let connect = parsed
             // What a connection is told when it begins, `Server` says.
             .set_names(false)
             .pipes_as_concat(false)

@@ -31,6 +31,57 @@ pub enum OpenError {
     /// It is there, and cannot be used as it is.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The driver does not understand the URL.
+    #[error(
+        "the URL of {server} is wrong ({reason}): it has to be like {scheme}://user:password@host/database, \
+         with :, /, @ and % in a name or password written as %3A, %2F, %40 and %25"
+    )]
+    Url {
+        /// Of what.
+        server: &'static str,
+        /// How it begins.
+        scheme: &'static str,
+        /// The driver's words.
+        reason: String,
+    },
+    /// Nobody answers.
+    #[error("{server} at {address} does not answer: check that it runs, and that this machine reaches it there")]
+    Unreachable {
+        /// What should be there.
+        server: &'static str,
+        /// Host and port.
+        address: String,
+    },
+    /// Wrong user or password.
+    #[error("{server} at {address} does not let this user in: check the user and the password in the URL")]
+    Login {
+        /// What is there.
+        server: &'static str,
+        /// Host and port.
+        address: String,
+    },
+    /// It was not made.
+    #[error(
+        "{server} at {address} has no database {database}: run CREATE DATABASE \"{database}\" there, or name another"
+    )]
+    NoDatabase {
+        /// What is there.
+        server: &'static str,
+        /// Host and port.
+        address: String,
+        /// What is not.
+        database: String,
+    },
+    /// The user lacks a right.
+    #[error(
+        "{server} does not let this user make what is missing: grant it the right to create in the database {database}"
+    )]
+    Forbidden {
+        /// What is there.
+        server: &'static str,
+        /// In which database.
+        database: String,
+    },
     /// The database said no.
     #[error("the database cannot be opened: {0}")]
     Database(Box<dyn std::error::Error + Send + Sync>),

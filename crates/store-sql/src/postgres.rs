@@ -28,6 +28,7 @@ use crate::network::{self, Reading, unavailable};
 use crate::open::OpenError;
 use crate::postgres::statements::Statements;
 use crate::postgres::transaction::PostgresTransaction;
+use crate::reach;
 use crate::rows;
 use crate::statements::{Page, Parameter, Section};
 
@@ -53,6 +54,8 @@ pub(crate) const POSTGRES: Dialect = Dialect {
     contains: |column, part| format!("strpos({column}, {part}) > 0"),
 };
 
+/// As its makers call it.
+const SERVER: &str = "PostgreSQL";
 /// How long a call waits for a connection.
 const ACQUIRE_MAX: Duration = Duration::from_secs(5);
 /// What each connection is told when it begins. A transaction whose client has gone must not keep the head row, a
@@ -90,7 +93,8 @@ pub struct PostgresOptions {
 impl PostgresOptions {
     /// The usual: eight connections, nothing to rebuild.
     pub fn new(url: &str, namespace: &str, schema: Schema, new_epoch: Uuid, now: Timestamp) -> Result<Self, OpenError> {
-        let connect = PgConnectOptions::from_str(url)?
+        let parsed = PgConnectOptions::from_str(url).map_err(|error| reach::of_url(SERVER, "postgres", &error))?;
+        let connect = parsed
             .application_name(&format!("tradewind {namespace}"))
             .options([("search_path", namespace)])
             .options(SETTINGS)
@@ -126,12 +130,11 @@ impl PostgresStore {
     /// Opens the store or makes it, with whatever the schema declares.
     pub async fn open(options: PostgresOptions) -> Result<Self, OpenError> {
         options.schema.check().map_err(OpenError::Schema)?;
+        open::declare(&options).await?;
         let pool = PgPoolOptions::new()
             .max_connections(options.connections)
             .acquire_timeout(ACQUIRE_MAX)
-            .connect_with(options.connect.clone())
-            .await?;
-        open::declare(&pool, &options).await?;
+            .connect_lazy_with(options.connect);
         Ok(Self {
             statements: Arc::new(Statements::new(&options.schema)),
             schema: options.schema,

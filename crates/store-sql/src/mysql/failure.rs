@@ -5,14 +5,27 @@ use sqlx::Error;
 use sqlx::mysql::MySqlDatabaseError;
 
 use crate::network::unavailable;
+use crate::reach::Meaning;
 
 /// Classes of SQLSTATE that are about a value: it is out of range, or breaks a constraint.
 const CONTENT_STATES: [&str; 2] = ["22", "23"];
 /// The same, where the state says only that there is an error: a row or a packet is too large, text is not of its
 /// character set, a constraint does not hold.
 const CONTENT_NUMBERS: [u16; 8] = [1118, 1153, 1264, 1301, 1366, 1406, 3819, 4025];
+/// There is no such database.
+const NO_DATABASE: u16 = 1049;
 /// The state of a transaction that was rolled back for others' sake.
 const ROLLED_BACK_STATE: &str = "40";
+
+/// An error while a store is opened.
+pub(super) fn meaning(error: &Error) -> Option<Meaning> {
+    match answer(error)?.0 {
+        1045 | 1698 => Some(Meaning::Login),
+        NO_DATABASE => Some(Meaning::NoDatabase),
+        1044 | 1142 | 1227 => Some(Meaning::Forbidden),
+        _ => None,
+    }
+}
 
 /// A statement of a batch that failed; the transaction is rolled back after it.
 pub(super) fn of_statement(error: &Error) -> CommitError {

@@ -6,23 +6,27 @@
 use std::collections::BTreeMap;
 
 use kernel::document::{Collection, ColumnType};
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 use crate::dialect::Dialect;
-use crate::mysql::MysqlOptions;
 use crate::mysql::server::Server;
+use crate::mysql::{MysqlOptions, SERVER, failure};
 use crate::open::{self, OpenError};
+use crate::reach::{self, Meaning, Target};
 use crate::schema;
 
 /// How long replicas that start at once wait for one another, in seconds.
 const LOCK_SECONDS_MAX: i64 = 60;
-/// The number of the error that there is no such database.
-const NO_DATABASE: u16 = 1049;
 
 /// Makes what is missing; what the server is.
 pub(super) async fn declare(options: &MysqlOptions) -> Result<Server, OpenError> {
-    let mut connection = connect(options).await?;
+    let target = Target {
+        server: SERVER,
+        address: format!("{}:{}", options.connect.get_host(), options.connect.get_port()),
+        database: options.database.clone(),
+    };
+    let mut connection = reach::connect(&target, connect(options), failure::meaning).await?;
     let server = Server::ask(&mut connection).await?;
     run(&mut connection, server.words()).await?;
     // The server drops the lock with the connection.
@@ -42,24 +46,19 @@ pub(super) async fn declare(options: &MysqlOptions) -> Result<Server, OpenError>
 }
 
 /// The database is made only if it is not there: whoever is given one may not be allowed to make one.
-async fn connect(options: &MysqlOptions) -> Result<MySqlConnection, OpenError> {
+async fn connect(options: &MysqlOptions) -> Result<MySqlConnection, sqlx::Error> {
     let there: MySqlConnectOptions = options.connect.clone().database(&options.database);
     match MySqlConnection::connect_with(&there).await {
-        Err(error) if is_no_database(&error) => {}
-        connected => return Ok(connected?),
+        Err(error) if failure::meaning(&error) == Some(Meaning::NoDatabase) => {}
+        connected => return connected,
     }
     let mut connection = MySqlConnection::connect_with(&options.connect).await?;
-    let server = Server::ask(&mut connection).await?;
-    run(&mut connection, server.words()).await?;
-    let name = schema::quoted(&options.database);
-    run(&mut connection, format!("CREATE DATABASE IF NOT EXISTS {name}")).await?;
+    // In MySQL's own quotes, since the session has not been told of others.
+    let name = options.database.replace('`', "``");
+    let make = format!("CREATE DATABASE IF NOT EXISTS `{name}`");
+    run(&mut connection, make).await?;
     connection.close().await?;
-    Ok(MySqlConnection::connect_with(&there).await?)
-}
-
-fn is_no_database(error: &sqlx::Error) -> bool {
-    let error = error.as_database_error().and_then(|error| error.try_downcast_ref());
-    error.is_some_and(|error: &MySqlDatabaseError| error.number() == NO_DATABASE)
+    MySqlConnection::connect_with(&there).await
 }
 
 async fn declare_tables(

@@ -4,9 +4,20 @@ use kernel::store::CommitError;
 use sqlx::Error;
 
 use crate::network::unavailable;
+use crate::reach::Meaning;
 
 /// Classes of SQLSTATE that are about a value: it is out of range, breaks a constraint, or is too large.
 const CONTENT: [&str; 3] = ["22", "23", "54"];
+
+/// An error while a store is opened.
+pub(super) fn meaning(error: &Error) -> Option<Meaning> {
+    match &*error.as_database_error()?.code()? {
+        "28P01" | "28000" => Some(Meaning::Login),
+        "3D000" => Some(Meaning::NoDatabase),
+        "42501" => Some(Meaning::Forbidden),
+        _ => None,
+    }
+}
 
 /// A statement of a batch that failed; the transaction is rolled back after it.
 pub(super) fn of_statement(error: &Error) -> CommitError {

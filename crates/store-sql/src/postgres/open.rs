@@ -3,16 +3,37 @@
 use std::collections::BTreeMap;
 
 use kernel::document::Collection;
-use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 use crate::open::{self, OpenError};
-use crate::postgres::{POSTGRES, PostgresOptions};
+use crate::postgres::{POSTGRES, PostgresOptions, SERVER, failure};
+use crate::reach::{self, Target};
 use crate::schema;
 
 /// Makes what is missing. Replicas that start at once do so one after another.
-pub(super) async fn declare(pool: &PgPool, options: &PostgresOptions) -> Result<(), OpenError> {
-    let mut transaction = pool.begin().await?;
+pub(super) async fn declare(options: &PostgresOptions) -> Result<(), OpenError> {
+    let target = Target {
+        server: SERVER,
+        address: format!("{}:{}", options.connect.get_host(), options.connect.get_port()),
+        database: options.connect.get_database().unwrap_or_default().to_owned(),
+    };
+    let connecting = PgConnection::connect_with(&options.connect);
+    let mut connection = reach::connect(&target, connecting, failure::meaning).await?;
+    let declared = declare_tables(&mut connection, options).await;
+    declared.map_err(|error| match error {
+        OpenError::Database(error) => match error.downcast() {
+            Ok(error) => reach::refusal(&target, *error, failure::meaning),
+            Err(other) => OpenError::Database(other),
+        },
+        error => error,
+    })?;
+    connection.close().await?;
+    Ok(())
+}
+
+async fn declare_tables(connection: &mut PgConnection, options: &PostgresOptions) -> Result<(), OpenError> {
+    let mut transaction = connection.begin().await?;
     let lock = sqlx::query("SELECT pg_advisory_xact_lock(hashtext('tradewind'), hashtext($1))");
     lock.bind(&options.namespace).execute(&mut *transaction).await?;
     let connection = &mut *transaction;

@@ -1,0 +1,72 @@
+//! Reaching a server, and telling its operator why it cannot be used.
+
+use std::time::Duration;
+
+use sqlx::Error;
+
+use crate::open::OpenError;
+
+/// How long a server may take until it has let us in.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Where a server is expected to be, and what it is, in words for a person.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// `PostgreSQL`.
+    pub(crate) server: &'static str,
+    /// `host:port`.
+    pub(crate) address: String,
+    /// The database that is connected to.
+    pub(crate) database: String,
+}
+
+/// What an error of the server means to whoever has configured it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// The user is unknown, or the password is wrong.
+    Login,
+    /// There is no such database.
+    NoDatabase,
+    /// The user may not do that.
+    Forbidden,
+}
+
+/// Connects, or says why not, soon.
+pub(crate) async fn connect<C>(
+    target: &Target,
+    connecting: impl Future<Output = Result<C, Error>>,
+    meaning: fn(&Error) -> Option<Meaning>,
+) -> Result<C, OpenError> {
+    match tokio::time::timeout(CONNECT_MAX, connecting).await {
+        Ok(connected) => connected.map_err(|error| refusal(target, error, meaning)),
+        Err(_) => Err(OpenError::Unreachable {
+            server: target.server,
+            address: target.address.clone(),
+        }),
+    }
+}
+
+/// In words that say what to do, where the error is one that its operator can do something about.
+pub(crate) fn refusal(target: &Target, error: Error, meaning: fn(&Error) -> Option<Meaning>) -> OpenError {
+    let (server, address, database) = (target.server, target.address.clone(), target.database.clone());
+    match (meaning(&error), &error) {
+        (Some(Meaning::Login), _) => OpenError::Login { server, address },
+        (Some(Meaning::NoDatabase), _) => OpenError::NoDatabase {
+            server,
+            address,
+            database,
+        },
+        (Some(Meaning::Forbidden), _) => OpenError::Forbidden { server, database },
+        (None, Error::Io(_)) => OpenError::Unreachable { server, address },
+        (None, _) => error.into(),
+    }
+}
+
+/// A URL that the driver does not understand. Its words repeat no password.
+pub(crate) fn of_url(server: &'static str, scheme: &'static str, error: &Error) -> OpenError {
+    let reason = match error {
+        Error::Configuration(reason) => reason.to_string(),
+        other => other.to_string(),
+    };
+    OpenError::Url { server, scheme, reason }
+}
