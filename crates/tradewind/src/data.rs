@@ -85,7 +85,7 @@ impl DataDirectory {
                 Ok(name) => Ok(name.trim().parse()?),
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     let name = ids.uuid(clock.now());
-                    std::fs::write(&path, format!("{name}\n"))?;
+                    write_private(&path, &name.to_string())?;
                     Ok(name)
                 }
                 Err(error) => Err(error.into()),
@@ -97,16 +97,15 @@ impl DataDirectory {
     /// Keeps the first admin's password, readable by its owner alone.
     pub fn write_admin_password(&self, password: &str) -> Result<PathBuf> {
         let path = self.path.join("admin-password");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&path);
-        let mut file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        writeln!(file, "{password}")
-            .and_then(|()| file.sync_all())
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        write_private(&path, password).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
+}
+
+/// A file of one line, readable by its owner alone and on the disk when this returns.
+fn write_private(path: &Path, line: &str) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    writeln!(file, "{line}")?;
+    file.sync_all()
 }
