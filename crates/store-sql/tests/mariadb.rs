@@ -5,12 +5,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use kernel::store::opening::Refusal;
-use kernel::store::{Opened, Store};
+use kernel::store::{Opened, Schema, Store};
 use servers::Kind;
 use store_sql::{MysqlOptions, MysqlStore};
 use testkit::store_suite::carrying::OpenedFactory;
-use testkit::store_suite::fixture;
+use testkit::store_suite::{fixture, refused};
 use uuid::Uuid;
+
+async fn open(database: &str, schema: Schema) -> Arc<MysqlStore> {
+    let url = Kind::Mariadb.shared();
+    let options = MysqlOptions::new(&url, database, schema, Uuid::from_u128(1), Timestamp::UNIX_EPOCH);
+    let options = options.expect("the server has a URL");
+    Arc::new(MysqlStore::open(options).await.expect("the store opens"))
+}
 
 /// A database of its own.
 struct Mariadb(String);
@@ -18,16 +25,7 @@ struct Mariadb(String);
 #[async_trait]
 impl OpenedFactory for Mariadb {
     async fn open(&self) -> Arc<dyn Opened> {
-        let url = Kind::Mariadb.shared();
-        let options = MysqlOptions::new(
-            &url,
-            &self.0,
-            fixture::schema(),
-            Uuid::from_u128(1),
-            Timestamp::UNIX_EPOCH,
-        );
-        let options = options.expect("the server has a URL");
-        Arc::new(MysqlStore::open(options).await.expect("the store opens"))
+        open(&self.0, fixture::schema()).await
     }
 }
 
@@ -36,12 +34,19 @@ mod mariadb {
 
     testkit::store_suite!(Mariadb(servers::unique_name()));
     testkit::carrying_suite!(Mariadb(servers::unique_name()));
+
+    /// It takes no text of more than 255 characters that is looked up.
+    #[tokio::test]
+    async fn only_the_command_that_brings_what_it_does_not_take_is_refused() {
+        let store = open(&servers::unique_name(), refused::remarks()).await;
+        refused::only_the_command_that_brings_it_is_refused(store, &"x".repeat(256)).await;
+    }
 }
 
 /// Which databases are opened, what is added to them, and what is refused.
 mod opening {
     use kernel::document::{Collection, Column, ColumnType, Index, Kind as Keeps, Value};
-    use kernel::store::{CommitError, Expect, Query, Schema};
+    use kernel::store::{CommitError, Expect, Query};
     use sqlx::mysql::MySqlConnection;
     use sqlx::{AssertSqlSafe, Connection as _};
     use store_sql::OpenError;

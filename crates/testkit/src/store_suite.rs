@@ -21,6 +21,7 @@ pub mod model;
 pub mod outage;
 pub mod pages;
 pub mod queries;
+pub mod refused;
 pub mod restart;
 pub mod tailing;
 
