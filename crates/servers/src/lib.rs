@@ -3,6 +3,7 @@
 //!
 //! Durability is left on: what these tests are about is that a commit survives.
 
+mod certificates;
 mod install;
 mod mariadb;
 mod mongodb;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 
+use crate::certificates::Certificates;
 pub use crate::install::install;
 pub use crate::postgres::GUARDED_USER;
 use crate::process::Process;
@@ -136,6 +138,12 @@ impl Server {
         }
     }
 
+    /// The file of the authority that vouches for it, where a connection is to be encrypted.
+    pub fn authority(&self) -> Result<PathBuf> {
+        let certificates = Certificates::of(&self.directory, None)?;
+        Ok(certificates.authority())
+    }
+
     /// Kills it with SIGKILL: whatever it had not written is lost.
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill()
@@ -153,7 +161,7 @@ impl Server {
 
     /// Databases on it for one shop.
     pub fn fresh(&self) -> Result<Fresh> {
-        Fresh::on(self.kind, self.url())
+        Fresh::on(self.kind, self.url(), unique_name())
     }
 
     /// Starts it again on the same data and the same port, after [`Server::kill`].
@@ -174,11 +182,15 @@ pub struct Fresh {
 impl Fresh {
     /// Where nothing is yet, on the server that tests share.
     pub fn new(kind: Kind) -> Result<Self> {
-        Self::on(kind, kind.shared())
+        Self::on(kind, kind.shared(), unique_name())
     }
 
-    fn on(kind: Kind, server: String) -> Result<Self> {
-        let name = unique_name();
+    /// The same, with names that begin with this word.
+    pub fn called(kind: Kind, word: &str) -> Result<Self> {
+        Self::on(kind, kind.shared(), format!("{word}_{}", unique_name()))
+    }
+
+    fn on(kind: Kind, server: String, name: String) -> Result<Self> {
         if kind == Kind::Postgres {
             postgres::tell(&server, &format!("CREATE DATABASE {name}"))?;
         }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 
+use crate::certificates::Certificates;
 use crate::install::{as_user, own};
 use crate::process::Process;
 
@@ -22,9 +23,18 @@ pub(crate) fn start(directory: &Path, port: u16) -> Result<Process> {
             .context("mariadb-install-db cannot be run")?;
         ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     }
+    let certificates = Certificates::of(directory, Some(USER))?;
     let mut command = as_user(USER, "mariadbd".as_ref());
+    command.arg("--no-defaults");
+    for (option, file) in [
+        ("ssl-ca", certificates.authority()),
+        ("ssl-cert", certificates.server()),
+        ("ssl-key", certificates.key()),
+    ] {
+        command.arg(format!("--{option}={}", file.display()));
+    }
     command
-        .args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve"])
+        .args(["--bind-address=127.0.0.1", "--skip-name-resolve"])
         .args(["--innodb-buffer-pool-size=128M", "--max-connections=300"])
         .arg(format!("--port={port}"))
         .arg(format!("--datadir={}", data.display()))

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use bson::{Document, doc};
 use rustix::process::Signal;
 
+use crate::certificates::Certificates;
 use crate::install::mongod;
 use crate::process::Process;
 
@@ -39,8 +40,14 @@ pub(crate) fn start(directory: &Path, port: u16) -> Result<Process> {
 pub(crate) fn run(directory: &Path, port: u16, arguments: &[&str]) -> Result<Process> {
     let data = directory.join("data");
     std::fs::create_dir_all(&data)?;
+    let certificates = Certificates::of(directory, None)?;
     let mut command = mongod()?;
     command
+        .args(["--tlsMode", "allowTLS", "--tlsAllowConnectionsWithoutCertificates"])
+        .arg("--tlsCAFile")
+        .arg(certificates.authority())
+        .arg("--tlsCertificateKeyFile")
+        .arg(certificates.both())
         .arg("--dbpath")
         .arg(&data)
         .args(["--port", &port.to_string(), "--bind_ip", "127.0.0.1"])

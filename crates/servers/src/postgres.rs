@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 
+use crate::certificates::Certificates;
 use crate::install::{as_user, own};
 use crate::process::Process;
 
@@ -43,12 +44,20 @@ pub(crate) fn start(directory: &Path, port: u16) -> Result<Process> {
             format!("host all {GUARDED_USER} 127.0.0.1/32 scram-sha-256\n{usual}"),
         )?;
     }
+    let certificates = Certificates::of(directory, Some(USER))?;
     let mut command = as_user(USER, &program("postgres"));
+    for (setting, file) in [
+        ("ssl_cert_file", certificates.server()),
+        ("ssl_key_file", certificates.key()),
+    ] {
+        command.arg("-c").arg(format!("{setting}={}", file.display()));
+    }
     command.arg("-D").arg(&data).args(["-p", &port.to_string()]);
     for setting in [
         "listen_addresses=127.0.0.1",
         "unix_socket_directories=",
         "max_connections=300",
+        "ssl=on",
     ] {
         command.args(["-c", setting]);
     }

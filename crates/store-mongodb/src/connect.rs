@@ -21,6 +21,9 @@ const PROBE_MAX: Duration = Duration::from_secs(2);
 /// The version of the protocol that came with MongoDB 5.0.
 const WIRE_VERSION_MIN: i32 = 13;
 
+/// What rustls says of a server whose certificate was made by somebody else, or for somebody else.
+const UNTRUSTED: &str = "invalid peer certificate";
+
 /// A write is there for good when it returns, whatever the URL says: a majority has it on disk.
 pub(crate) fn durable() -> WriteConcern {
     WriteConcern::builder()
@@ -67,6 +70,10 @@ async fn of_silence(error: Error, mut wanted: ClientOptions) -> OpenError {
     let address = addresses(&wanted);
     match &*error.kind {
         ErrorKind::Authentication { .. } => return OpenError::Login(address),
+        // Only these words tell it from a server that is not there.
+        ErrorKind::ServerSelection { message, .. } if message.contains(UNTRUSTED) => {
+            return OpenError::Untrusted(address);
+        }
         ErrorKind::ServerSelection { .. } => {}
         _ => return error.into(),
     }

@@ -46,6 +46,12 @@ pub enum OpenError {
     /// Reads as of one time came with 5.0.
     #[error("MongoDB at {0} is older than 5.0: use a newer one")]
     TooOld(String),
+    /// It is asked for an encrypted connection, and is not trusted.
+    #[error(
+        "MongoDB at {0} shows a certificate that is not trusted: check that the file named in the URL is of the authority that \
+         has made it"
+    )]
+    Untrusted(String),
     /// Wrong user or password.
     #[error(
         "MongoDB at {0} does not let this user in: check the user, the password and authSource=… in the URL \

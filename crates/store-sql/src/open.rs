@@ -52,6 +52,19 @@ pub enum OpenError {
         /// Host and port.
         address: String,
     },
+    /// It is asked for an encrypted connection, and offers none, or one that is not trusted.
+    #[error(
+        "there is no encrypted connection to {server} at {address} ({reason}): check that the file named in the URL is of the \
+         authority that has made the server's certificate"
+    )]
+    Untrusted {
+        /// What is there.
+        server: &'static str,
+        /// Host and port.
+        address: String,
+        /// The driver's words.
+        reason: String,
+    },
     /// Wrong user or password.
     #[error("{server} at {address} does not let this user in: check the user and the password in the URL")]
     Login {

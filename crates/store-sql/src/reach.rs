@@ -1,5 +1,7 @@
 //! Reaching a server, and telling its operator why it cannot be used.
 
+use std::fmt::Display;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use sqlx::Error;
@@ -57,8 +59,20 @@ pub(crate) fn refusal(target: &Target, error: Error, meaning: fn(&Error) -> Opti
             database,
         },
         (Some(Meaning::Forbidden), _) => OpenError::Forbidden { server, database },
+        (None, Error::Tls(reason)) => untrusted(server, address, reason),
+        // What came was no beginning of an encrypted connection that could go on.
+        (None, Error::Io(reason)) if reason.kind() == ErrorKind::InvalidData => untrusted(server, address, reason),
         (None, Error::Io(_)) => OpenError::Unreachable { server, address },
         (None, _) => error.into(),
+    }
+}
+
+fn untrusted(server: &'static str, address: String, reason: impl Display) -> OpenError {
+    let reason = reason.to_string();
+    OpenError::Untrusted {
+        server,
+        address,
+        reason,
     }
 }
 
