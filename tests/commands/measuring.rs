@@ -37,6 +37,69 @@ fn the_bench_counts_only_orders_that_were_decided_and_draws_them() {
     );
 }
 
+/// On any database, orders that are placed are compared with what it does at the most.
+fn is_measured_beside_its_limit(url: &str, server: &str) {
+    let mut arguments = vec!["bench", "--json", "--seconds", "1", "--connections", "8"];
+    arguments.extend(["--only", "place,confirm", "--store", url]);
+    let (mut command, _directory) = in_an_empty_directory(&arguments);
+    let report = run(&mut command).json();
+    let rows = report["rows"].as_array().expect("the report has rows");
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    for row in rows {
+        assert_eq!(row["store"], server, "{row}");
+        assert!(row["per_second"].as_f64() > Some(1.0), "{row}");
+        let limit = &row["limit"];
+        assert_eq!(limit.is_object(), row["mode"] == "place", "{row}");
+        if limit.is_object() {
+            assert!(limit["per_second"].as_f64() > Some(1.0), "{row}");
+            let orders = limit["orders_a_commit"].as_f64();
+            assert!(
+                orders >= Some(1.0) && orders <= Some(8.0),
+                "no more than connections: {row}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_directory_is_measured_beside_its_limit_and_again_with_what_is_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        is_measured_beside_its_limit(&format!("sqlite:{}", directory.path().display()), "SQLite");
+    }
+}
+
+#[cfg(feature = "full")]
+mod on_servers {
+    use super::is_measured_beside_its_limit;
+    use crate::in_an_empty_directory;
+    use crate::run;
+    use servers::{Fresh, Kind};
+
+    #[test]
+    fn each_server_is_measured_beside_its_limit() {
+        for (kind, server) in [
+            (Kind::Postgres, "PostgreSQL"),
+            (Kind::Mariadb, "MySQL"),
+            (Kind::Mongodb, "MongoDB"),
+        ] {
+            is_measured_beside_its_limit(&Fresh::called(kind, "bench").unwrap().url(), server);
+        }
+    }
+
+    #[test]
+    fn a_database_that_may_be_a_shops_is_left_alone() {
+        let shop = Fresh::new(Kind::Postgres).unwrap();
+        let (mut command, _directory) = in_an_empty_directory(&["bench", "--store", &shop.url()]);
+        let ended = run(&mut command);
+        let said = ended.err();
+        assert!(
+            !ended.0.status.success() && said.contains("whose name begins with `bench`"),
+            "{said}"
+        );
+    }
+}
+
 #[test]
 fn what_cannot_be_kept_or_drawn_is_said_before_anything_is_measured() {
     let (mut keep, directory) = in_an_empty_directory(&["bench", "--json", "--preload", "1", "--keep", "."]);

@@ -78,6 +78,11 @@ pub trait Opened: Store {
     /// Writes what was read from another store, as it was there, in one transaction. Nobody else may use the store.
     async fn load(&self, load: Load) -> Result<(), CommitError>;
 
+    /// Inserts the rows of batches over one connection, a transaction for each, and does nothing else that a commit does: no
+    /// head is taken and nothing is checked, so that the journal is none afterwards. This is what commits are measured by.
+    /// Events get the positions after `after`, which nothing may have yet.
+    async fn insert(&self, batches: Vec<Arc<Batch>>, after: Position) -> Result<(), CommitError>;
+
     /// Finishes the commits that were sent, and lets go of the database. Later calls are refused.
     async fn close(&self);
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kernel::event::Position;
 use kernel::store::carry::Load;
 use kernel::store::serial::{self, Written};
 use kernel::store::{Batch, CommitError, Committed, Schema, StoreError};
@@ -27,6 +28,8 @@ const COMMIT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) enum Work {
     Batch(Arc<Batch>),
     Load(Box<Load>),
+    /// The rows of a batch, after this position.
+    Rows(Arc<Batch>, Position),
 }
 
 impl Work {
@@ -40,6 +43,12 @@ impl Work {
             Self::Load(load) => {
                 serial::load(transaction, load).await?;
                 let last = load.head.position;
+                Ok(Committed { last })
+            }
+            Self::Rows(batch, after) => {
+                transaction.begin().await.map_err(|error| unavailable(&error))?;
+                serial::insert(transaction, batch, *after).await?;
+                let last = after.plus(batch.events.len() as u64);
                 Ok(Committed { last })
             }
         }

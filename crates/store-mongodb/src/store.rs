@@ -195,6 +195,13 @@ impl Opened for MongodbStore {
         self.committer.clone().commit(work).await.map(drop)
     }
 
+    async fn insert(&self, batches: Vec<Arc<Batch>>, mut after: Position) -> Result<(), CommitError> {
+        for batch in batches {
+            after = self.committer.clone().commit(Work::Rows(batch, after)).await?.last;
+        }
+        Ok(())
+    }
+
     async fn close(&self) {
         self.committer.close().await;
     }

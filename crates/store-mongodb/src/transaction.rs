@@ -82,13 +82,17 @@ impl MongodbTransaction {
         }
     }
 
-    async fn try_head(&mut self) -> Result<HeadRow, Error> {
+    pub(crate) async fn begin(&mut self) -> Result<(), Error> {
         self.session
             .start_transaction()
             .read_concern(ReadConcern::snapshot())
             .write_concern(connect::durable())
             .max_commit_time(MAJORITY_MAX)
-            .await?;
+            .await
+    }
+
+    async fn try_head(&mut self) -> Result<HeadRow, Error> {
+        self.begin().await?;
         let head = self.database.collection::<HeadRow>(HEAD);
         let take = head
             .find_one_and_update(doc! { "_id": HEAD_ID }, doc! { "$inc": { "taken": 1_i64 } })

@@ -112,16 +112,8 @@ impl MysqlStore {
     pub async fn open(options: MysqlOptions) -> Result<Self, OpenError> {
         options.schema.check().map_err(OpenError::Schema)?;
         let server = open::declare(&options).await?;
-        let settings: Arc<str> = server.settings().into();
-        let pool = MySqlPoolOptions::new()
-            .max_connections(options.connections)
-            .acquire_timeout(ACQUIRE_MAX)
-            .after_connect(move |connection, _| {
-                let settings = AssertSqlSafe(Arc::clone(&settings));
-                Box::pin(async move { sqlx::raw_sql(settings).execute(connection).await.map(drop) })
-            })
-            .connect_with(options.connect.database(&options.database))
-            .await?;
+        let pool = pool(&server, options.connections);
+        let pool = pool.connect_with(options.connect.database(&options.database)).await?;
         Ok(Self {
             statements: Arc::new(Statements::new(&options.schema, server.packet_bytes_max)),
             schema: options.schema,
@@ -169,6 +161,18 @@ impl MysqlStore {
     }
 }
 
+/// Connections that are told what a connection is to be like.
+fn pool(server: &Server, connections: u32) -> MySqlPoolOptions {
+    let settings: Arc<str> = server.settings().into();
+    MySqlPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_MAX)
+        .after_connect(move |connection, _| {
+            let settings = AssertSqlSafe(Arc::clone(&settings));
+            Box::pin(async move { sqlx::raw_sql(settings).execute(connection).await.map(drop) })
+        })
+}
+
 async fn commit(pool: MySqlPool, statements: Arc<Statements>, batch: Arc<Batch>) -> Result<Committed, CommitError> {
     let begun = pool.begin().await.map_err(|error| unavailable(&error))?;
     network::commit(MysqlTransaction::new(begun, statements), &batch).await
@@ -195,6 +199,18 @@ impl Opened for MysqlStore {
     async fn load(&self, load: Load) -> Result<(), CommitError> {
         let begun = self.pool.begin().await.map_err(|error| unavailable(&error))?;
         network::load(MysqlTransaction::new(begun, Arc::clone(&self.statements)), &load).await
+    }
+
+    async fn insert(&self, batches: Vec<Arc<Batch>>, mut after: Position) -> Result<(), CommitError> {
+        let one = pool(&self.server, 1).test_before_acquire(false);
+        let one = one.connect_lazy_with((*self.pool.connect_options()).clone());
+        for batch in batches {
+            let begun = one.begin().await.map_err(|error| unavailable(&error))?;
+            let transaction = MysqlTransaction::new(begun, Arc::clone(&self.statements));
+            after = network::insert(transaction, &batch, after).await?;
+        }
+        one.close().await;
+        Ok(())
     }
 
     async fn close(&self) {

@@ -39,6 +39,17 @@ pub(crate) async fn commit(mut transaction: impl Transaction, batch: &Batch) -> 
     }
 }
 
+/// Inserts the rows of a batch in one transaction, and says what comes after them.
+pub(crate) async fn insert(
+    mut transaction: impl Transaction,
+    batch: &Batch,
+    after: Position,
+) -> Result<Position, CommitError> {
+    serial::insert(&mut transaction, batch, after).await?;
+    transaction.commit().await?;
+    Ok(after.plus(batch.events.len() as u64))
+}
+
 /// Writes a part of another store in one transaction.
 pub(crate) async fn load(mut transaction: impl Transaction, load: &Load) -> Result<(), CommitError> {
     match serial::load(&mut transaction, load).await {

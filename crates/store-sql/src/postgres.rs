@@ -168,6 +168,18 @@ impl Opened for PostgresStore {
         network::load(PostgresTransaction::new(begun, Arc::clone(&self.statements)), &load).await
     }
 
+    async fn insert(&self, batches: Vec<Arc<Batch>>, mut after: Position) -> Result<(), CommitError> {
+        let one = PgPoolOptions::new().max_connections(1).test_before_acquire(false);
+        let one = one.connect_lazy_with((*self.pool.connect_options()).clone());
+        for batch in batches {
+            let begun = one.begin().await.map_err(|error| unavailable(&error))?;
+            let transaction = PostgresTransaction::new(begun, Arc::clone(&self.statements));
+            after = network::insert(transaction, &batch, after).await?;
+        }
+        one.close().await;
+        Ok(())
+    }
+
     async fn finish_rebuild(&self) -> Result<(), StoreError> {
         let done = sqlx::query("UPDATE head SET rebuilding = NULL").execute(&self.pool);
         done.await.map(drop).map_err(|error| unavailable(&error))

@@ -191,6 +191,19 @@ impl Opened for SqliteStore {
             .unwrap_or_else(|_| Err(CommitError::Unknown("the writer has stopped".into())))
     }
 
+    async fn insert(&self, batches: Vec<Arc<Batch>>, mut after: Position) -> Result<(), CommitError> {
+        for batch in batches {
+            let events = batch.events.len() as u64;
+            let (answer, outcome) = oneshot::channel();
+            self.send(Job::Insert(batch, after, answer)).await?;
+            outcome
+                .await
+                .unwrap_or_else(|_| Err(CommitError::Unknown("the writer has stopped".into())))?;
+            after = after.plus(events);
+        }
+        Ok(())
+    }
+
     /// Writes everything into the one file, too.
     async fn close(&self) {
         self.readers.close().await;

@@ -46,6 +46,7 @@ macro_rules! carrying_suite {
         $crate::store_suite! { @tests $factory;
             carrying: a_snapshot_stays_as_it_was_whatever_is_committed;
             carrying: a_store_is_carried_in_pieces;
+            carrying: rows_are_inserted_and_nothing_else;
         }
         $crate::store_suite! { @anew $factory, $crate::store_suite::carrying::OpenedFactory;
             carrying: what_is_carried_into_an_empty_store_is_the_same_there;

@@ -7,10 +7,12 @@
 //! | [`shop`] | what it is filled with, and the requests that are made |
 //! | [`load`] | the load generator: connections, as fast as they are answered or at a rate |
 //! | [`run`] | which request at how many connections, and what is waited for between them |
+//! | [`limit`] | what a database does at the most with what orders are stored as |
 //! | [`figures`] | the modes, and what comes of measuring one |
 //! | [`report`], [`plot`] | the figures as a table, as JSON and as a picture, and the targets beside them |
 
 pub mod figures;
+pub mod limit;
 pub mod load;
 pub mod measured;
 pub mod plot;

@@ -1,5 +1,6 @@
 //! Where the services' stores are, and opening them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -26,6 +27,45 @@ pub enum StoreUrl {
     Sqlite(PathBuf),
     /// Any other: one that is reached over a network, and that several processes may use.
     Server(Driver, ServerUrl),
+}
+
+impl StoreUrl {
+    /// What is spoken to there.
+    #[must_use]
+    pub fn server(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "SQLite",
+            Self::Server(Driver::Postgres, _) => "PostgreSQL",
+            Self::Server(Driver::Mysql, _) => "MySQL",
+            Self::Server(Driver::Mongodb, _) => "MongoDB",
+        }
+    }
+
+    /// As it was given, with the password.
+    #[must_use]
+    pub fn reveal(&self) -> String {
+        match self {
+            Self::Sqlite(path) => format!("sqlite:{}", path.display()),
+            Self::Server(
+                _,
+                ServerUrl {
+                    server,
+                    database,
+                    options,
+                    ..
+                },
+            ) => format!("{server}{database}{options}"),
+        }
+    }
+
+    /// The name of the database or, of SQLite, that of the directory.
+    #[must_use]
+    pub fn database(&self) -> Cow<'_, str> {
+        match self {
+            Self::Sqlite(path) => path.file_name().unwrap_or_default().to_string_lossy(),
+            Self::Server(_, url) => url.database.as_str().into(),
+        }
+    }
 }
 
 /// What speaks to a database server.
@@ -155,6 +195,8 @@ impl fmt::Debug for StoreUrl {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     service: Service,
+    /// What its part of a database is called.
+    name: &'static str,
     url: StoreUrl,
 }
 
@@ -164,35 +206,43 @@ impl Place {
     pub fn of(service: Service, config: &Config, data: &DataDirectory) -> Self {
         let url = match (config.store_of(service), &config.store) {
             (Some(own), _) => own.clone(),
-            (None, Some(all)) => Self::part_of(all, service),
+            (None, Some(all)) => Self::part_of(all, service.as_str()),
             (None, None) => StoreUrl::Sqlite(data.store(service)),
         };
-        Self { service, url }
+        Self::called(service, service.as_str(), url)
     }
 
     /// A service's part of one for all.
     #[must_use]
     pub fn within(service: Service, all: &StoreUrl) -> Self {
-        let url = Self::part_of(all, service);
-        Self { service, url }
+        Self::beside(service, service.as_str(), all)
+    }
+
+    /// A store like that of a service, under another name beside those of all services.
+    #[must_use]
+    pub fn beside(service: Service, name: &'static str, all: &StoreUrl) -> Self {
+        Self::called(service, name, Self::part_of(all, name))
     }
 
     /// This one, for this service alone.
     #[must_use]
     pub fn at(service: Service, url: &StoreUrl) -> Self {
-        let url = url.clone();
-        Self { service, url }
+        Self::called(service, service.as_str(), url.clone())
+    }
+
+    fn called(service: Service, name: &'static str, url: StoreUrl) -> Self {
+        Self { service, name, url }
     }
 
     /// A service's part of what all have together: a file in the directory, a schema of the database, or a database whose
     /// name begins with it.
-    fn part_of(all: &StoreUrl, service: Service) -> StoreUrl {
+    fn part_of(all: &StoreUrl, name: &str) -> StoreUrl {
         match all {
-            StoreUrl::Sqlite(directory) => StoreUrl::Sqlite(directory.join(format!("{service}.sqlite"))),
+            StoreUrl::Sqlite(directory) => StoreUrl::Sqlite(directory.join(format!("{name}.sqlite"))),
             StoreUrl::Server(Driver::Postgres, _) => all.clone(),
             StoreUrl::Server(driver, url) => {
                 let part = ServerUrl {
-                    database: format!("{}_{service}", url.database),
+                    database: format!("{}_{name}", url.database),
                     is_made: true,
                     ..url.clone()
                 };
@@ -269,8 +319,7 @@ impl Place {
             }
             #[cfg(feature = "postgres")]
             StoreUrl::Server(Driver::Postgres, url) => {
-                let name = self.service.as_str();
-                let mut options = store_sql::PostgresOptions::new(&url.reveal(), name, schema, epoch, now)?;
+                let mut options = store_sql::PostgresOptions::new(&url.reveal(), self.name, schema, epoch, now)?;
                 options.rebuild = rebuild;
                 Ok(Arc::new(store_sql::PostgresStore::open(options).await?))
             }
@@ -296,7 +345,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.url {
             StoreUrl::Sqlite(path) => write!(f, "{}", path.display()),
-            StoreUrl::Server(Driver::Postgres, _) => write!(f, "{} (schema {})", self.url, self.service),
+            StoreUrl::Server(Driver::Postgres, _) => write!(f, "{} (schema {})", self.url, self.name),
             StoreUrl::Server(..) => write!(f, "{}", self.url),
         }
     }
@@ -366,10 +415,10 @@ mod tests {
     fn services_share_a_postgres_database_and_have_one_each_elsewhere() {
         let url = server_url("mysql://h/shop?x=y").unwrap();
         let postgres = StoreUrl::Server(Driver::Postgres, url.clone());
-        assert_eq!(Place::part_of(&postgres, Service::Orders), postgres);
-        let mysql = Place::part_of(&StoreUrl::Server(Driver::Mysql, url), Service::Orders);
+        assert_eq!(Place::part_of(&postgres, "orders"), postgres);
+        let mysql = Place::part_of(&StoreUrl::Server(Driver::Mysql, url), "orders");
         assert_eq!(mysql.to_string(), "mysql://h/shop_orders");
-        let sqlite = Place::part_of(&StoreUrl::Sqlite("/a".into()), Service::Orders);
+        let sqlite = Place::part_of(&StoreUrl::Sqlite("/a".into()), "orders");
         assert_eq!(sqlite.to_string(), "sqlite:/a/orders.sqlite");
     }
 }

@@ -110,6 +110,19 @@ pub async fn write(transaction: &mut dyn Transaction, batch: &Batch) -> Result<W
     Ok(Written::Now(Committed { last }))
 }
 
+/// Writes the rows of a batch that follows `after` into a transaction, and nothing else.
+pub async fn insert(transaction: &mut dyn Transaction, batch: &Batch, after: Position) -> Result<(), CommitError> {
+    for (collection, rows) in rows(&batch.puts, &HashMap::new()) {
+        transaction.put(collection, &rows).await?;
+    }
+    let positions = (1..).map(|number| after.plus(number));
+    let events = batch.events.iter().zip(positions);
+    let events: Vec<Recorded> = events
+        .map(|(event, position)| event.recorded(position, Position::START))
+        .collect();
+    transaction.append(&events).await
+}
+
 /// Writes a part of another store into a transaction, which is then to be committed.
 pub async fn load(transaction: &mut dyn Transaction, load: &Load) -> Result<(), CommitError> {
     transaction.take_head(LOADER).await?;

@@ -24,6 +24,8 @@ pub(super) enum Job {
     Commit(Arc<Batch>, oneshot::Sender<Result<Committed, CommitError>>),
     /// Write a part of another store.
     Load(Load, oneshot::Sender<Result<(), CommitError>>),
+    /// Write the rows of a batch after this position, and nothing else.
+    Insert(Arc<Batch>, Position, oneshot::Sender<Result<(), CommitError>>),
     /// Declare the collections that are rebuilding whole again.
     FinishRebuild(oneshot::Sender<Result<(), StoreError>>),
     /// Empty the log.
@@ -56,6 +58,11 @@ pub(super) fn run(
                     Job::Load(load, answer) => {
                         latest.forget();
                         let _ = answer.send(carry::load(&connection, &load));
+                        checkpoints.advance();
+                    }
+                    Job::Insert(batch, after, answer) => {
+                        latest.forget();
+                        let _ = answer.send(writer.insert(&batch, after));
                         checkpoints.advance();
                     }
                     Job::FinishRebuild(answer) => drop(answer.send(writer.finish_rebuild())),
@@ -123,6 +130,31 @@ impl<'c> Writer<'c> {
         };
         self.roll_back();
         outcome
+    }
+
+    pub(super) fn insert(&mut self, batch: &Batch, after: Position) -> Result<(), CommitError> {
+        self.prepared.begin.execute([]).map_err(|error| unavailable(&error))?;
+        self.appended.clear();
+        let inserted = self.insert_rows(batch, after).map_err(|error| of_statement(&error));
+        let inserted = inserted.and_then(|()| {
+            let committed = self.prepared.commit.execute([]);
+            committed.map(drop).map_err(|error| of_commit(&error))
+        });
+        self.roll_back();
+        inserted
+    }
+
+    fn insert_rows(&mut self, batch: &Batch, after: Position) -> Result<()> {
+        for Put {
+            key, document, columns, ..
+        } in &batch.puts
+        {
+            self.prepared
+                .collection(key.collection)
+                .upsert(&key.id, document, columns)?;
+        }
+        let positions = (1..).map(|number| (after.plus(number), Position::START));
+        self.append_rows(&batch.events, positions)
     }
 
     /// Gives the positions back with everything else. SQLite itself rolls back after some errors.
@@ -217,8 +249,26 @@ impl<'c> Writer<'c> {
     }
 
     fn append(&mut self, events: &[NewEvent], head: &mut Head) -> Result<()> {
+        let mut lanes = std::mem::take(&mut head.lanes);
+        let places = events.iter().map(|event| {
+            head.position = head.position.plus(1);
+            head.time = event.time;
+            let prev = std::mem::replace(&mut lanes[event.lane.index()], head.position);
+            (head.position, prev)
+        });
+        self.append_rows(events, places)?;
+        head.lanes = lanes;
+        let lanes = serde_json::to_string(&head.lanes).expect("a list of numbers is JSON");
+        self.prepared
+            .advance
+            .execute(params![signed(head.position.0), head.time.as_microsecond(), lanes])?;
+        Ok(())
+    }
+
+    /// Each at its position, with its `prev`.
+    fn append_rows(&mut self, events: &[NewEvent], places: impl Iterator<Item = (Position, Position)>) -> Result<()> {
         let mut written: Option<&Arc<Meta>> = None;
-        for event in events {
+        for (event, (position, prev)) in events.iter().zip(places) {
             // The events of one command share their metadata.
             if !written.is_some_and(|meta| Arc::ptr_eq(meta, &event.meta)) {
                 self.meta = serde_json::to_string(&event.meta).expect("metadata is plain text and numbers");
@@ -226,10 +276,6 @@ impl<'c> Writer<'c> {
             }
             self.event_id.clear();
             write!(self.event_id, "{}", event.id).expect("a String takes what is written");
-            let position = head.position.plus(1);
-            let prev = std::mem::replace(&mut head.lanes[event.lane.index()], position);
-            head.position = position;
-            head.time = event.time;
             let append = match event.version {
                 1 => &mut self.prepared.append_first,
                 _ => &mut self.prepared.append_next,
@@ -251,10 +297,6 @@ impl<'c> Writer<'c> {
             }
             self.appended.push(event.recorded(position, prev));
         }
-        let lanes = serde_json::to_string(&head.lanes).expect("a list of numbers is JSON");
-        self.prepared
-            .advance
-            .execute(params![signed(head.position.0), head.time.as_microsecond(), lanes])?;
         Ok(())
     }
 

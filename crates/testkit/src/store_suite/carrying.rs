@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kernel::event::Position;
 use kernel::store::carry::{Carried, Load, PIECE_BYTES_MAX, PIECE_DOCUMENTS_MAX, Snapshot};
-use kernel::store::{Expect, Opened, Store};
+use kernel::store::{Expect, Opened, Store, Tail};
 
 use super::StoreFactory;
 use super::fixture::{NOTES, THINGS, batch, columns, everything, note, schema, thing};
@@ -158,4 +158,29 @@ pub async fn a_store_is_carried_in_pieces(factory: &dyn OpenedFactory) {
     let mut snapshot = opened.snapshot().await.expect("there is a snapshot");
     assert_eq!(documents(snapshot.as_mut(), &THINGS).await.len(), many);
     assert_eq!(documents(snapshot.as_mut(), &NOTES).await.len(), 6);
+}
+
+/// What commits are measured by writes the rows that they write.
+pub async fn rows_are_inserted_and_nothing_else(factory: &dyn OpenedFactory) {
+    let opened = factory.open().await;
+    let store: Arc<dyn Store> = Arc::clone(&opened) as _;
+    let before = store.tail(Position::START, 0).await.expect("there is a head").head;
+    let batches = ["s", "t"].map(|stream| {
+        let draft = batch().event(stream, 1).event(stream, 2);
+        draft.put_note(stream, "{}", Expect::Absent).build()
+    });
+    let inserted = opened.insert(batches.into(), Position(40)).await;
+    inserted.expect("nothing is there yet");
+    let Tail { head, events } = store.tail(Position::START, 10).await.expect("the journal is read");
+    let places: Vec<_> = events
+        .iter()
+        .map(|event| (event.position.0, event.stream.as_str()))
+        .collect();
+    assert_eq!(places, [(41, "s"), (42, "s"), (43, "t"), (44, "t")]);
+    assert_eq!(head, before, "whoever inserts rows does not move the head");
+    let notes = store.get(&[note("s"), note("t")]).await.expect("the notes are read");
+    assert!(
+        notes.iter().all(|it| it.as_ref().is_some_and(|it| it.version == 1)),
+        "{notes:?}"
+    );
 }

@@ -1,6 +1,6 @@
 //! What is measured, and what comes of it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
@@ -83,6 +83,9 @@ pub struct Row {
     pub connections: u32,
     /// Orders that there were before.
     pub preloaded: u64,
+    /// The database, if it was another than the embedded one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<&'static str>,
     /// Requests answered with success, a second.
     pub per_second: f64,
     /// Latencies in milliseconds.
@@ -100,6 +103,19 @@ pub struct Row {
     /// Seconds from the end until all orders were decided, where they were to be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settled_s: Option<f64>,
+    /// What the database does at the most, where orders were placed on it while events waited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
+}
+
+/// What a database does at the most: one connection of the same driver that inserts the same rows in the same transactions,
+/// and does nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Limit {
+    /// Orders inserted, a second.
+    pub per_second: f64,
+    /// Orders in a transaction, on average, as they were when the shop placed them.
+    pub orders_a_commit: f64,
 }
 
 /// Everything that was measured.

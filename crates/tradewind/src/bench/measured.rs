@@ -12,8 +12,10 @@ use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use crate::bench::server::{Ask, Tally};
+use crate::bench::figures::Limit;
+use crate::bench::server::{Ask, STORE, Tally};
 use crate::stopwatch::now;
+use crate::stores::StoreUrl;
 
 /// How often its memory is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -34,12 +36,14 @@ pub struct Measured {
 
 impl Measured {
     /// Starts it on a data directory.
-    pub async fn start(data: &Path, limited: bool) -> Result<Self> {
+    pub async fn start(data: &Path, limited: bool, store: Option<&StoreUrl>) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe().context("the bench does not know its own binary")?);
         command.args(["bench-server", "--data"]).arg(data);
         if limited {
             command.arg("--limited");
         }
+        // Not among the arguments, which everybody on the machine may read.
+        command.envs(store.map(|store| (STORE, store.reveal())));
         let began = now();
         let mut child = command
             .stdin(Stdio::piped())
@@ -94,6 +98,11 @@ impl Measured {
     /// The ids of orders from all over the journal.
     pub async fn sample(&mut self) -> Result<Vec<String>> {
         self.ask(Ask::Sample).await
+    }
+
+    /// Inserts the rows that orders were last stored as once more, into tables of their own, and times that.
+    pub async fn limit(&mut self) -> Result<Limit> {
+        self.ask(Ask::Limit).await
     }
 
     /// Waits until every order is decided, and says for how long.

@@ -16,6 +16,9 @@ const MEMORY_MAX_MIB: f64 = 100.0;
 const COLD_START_MAX_MS: f64 = 300.0;
 /// At half of the possible rate, besides three flushes.
 const HALF_P99_MAX_MS: f64 = 10.0;
+/// On a database server, of what its database does at the most, and a second.
+const OF_LIMIT_MIN: f64 = 0.5;
+const ON_SERVER_MIN: f64 = 3000.0;
 /// What is left of the speed with many orders stored.
 const PRELOADED_MIN: f64 = 0.9;
 /// How much slower the slowest may become in a login storm.
@@ -129,6 +132,15 @@ pub fn line(row: &Row) -> String {
         let counts = if is_counted(row) { "" } else { ": too late to count" };
         line += &format!("  all confirmed {settled:.1} s after{counts}");
     }
+    if let Some(store) = row.store {
+        line += &format!("  {store}");
+    }
+    if let Some(limit) = row.limit {
+        line += &format!(
+            ": {:.0} orders a commit, at most {:.0}/s",
+            limit.orders_a_commit, limit.per_second
+        );
+    }
     line
 }
 
@@ -155,6 +167,7 @@ fn targets(figures: &Figures) -> Vec<Target> {
         figures
             .rows
             .iter()
+            .filter(|row| row.store.is_none())
             .find(move |row| row.mode == mode && row.connections == connections && (row.preloaded > 0) == preloaded)
     };
     let ratio = |mode: Mode, of: Mode, connections: u32| {
@@ -182,7 +195,10 @@ fn targets(figures: &Figures) -> Vec<Target> {
         let measured = storm.p99_ms / half.p99_ms;
         targets.push(Target::most("p99 in a login storm : p99 without", measured, STORM_MAX));
     }
-    let usual = figures.rows.iter().filter(|row| row.connections == USUAL);
+    let usual = figures
+        .rows
+        .iter()
+        .filter(|row| row.connections == USUAL && row.store.is_none());
     let memory = usual.map(|row| row.memory_mib).max_by(f64::total_cmp);
     targets.extend(memory.map(|measured| Target::most("most memory at 64 connections, MiB", measured, MEMORY_MAX_MIB)));
     let cold_start = figures.cold_start_ms.iter().copied().max_by(f64::total_cmp);
@@ -193,18 +209,32 @@ fn targets(figures: &Figures) -> Vec<Target> {
             targets.push(Target::least(what, counted(after) / before.per_second, PRELOADED_MIN));
         }
     }
+    let placing = figures
+        .rows
+        .iter()
+        .filter(|row| row.mode == Mode::Place && row.connections == USUAL);
+    for (row, store) in placing.filter_map(|row| Some((row, row.store?))) {
+        if let Some(limit) = row.limit {
+            let what = format!("place on {store} : what it does at the most, 64 connections");
+            targets.push(Target::least(what, row.per_second / limit.per_second, OF_LIMIT_MIN));
+        }
+        let what = format!("orders placed a second on {store}, 64 connections");
+        targets.push(Target::least(what, row.per_second, ON_SERVER_MIN));
+    }
     targets
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::figures::Limit;
 
     fn measured(mode: Mode, per_second: f64, settled_s: Option<f64>) -> Row {
         Row {
             mode,
             connections: USUAL,
             preloaded: 0,
+            store: None,
             per_second,
             p50_ms: 1.0,
             p99_ms: 2.0,
@@ -213,6 +243,7 @@ mod tests {
             memory_mib: 80.0,
             refused: 0,
             settled_s,
+            limit: None,
         }
     }
 
@@ -235,6 +266,25 @@ mod tests {
         assert!(in_time.contains(&("orders confirmed a second".to_owned(), true)));
         let too_late = met(vec![measured(Mode::Confirm, 6000.0, Some(5.1))]);
         assert!(too_late.contains(&("orders confirmed a second".to_owned(), false)));
+    }
+
+    #[test]
+    fn what_was_placed_on_a_server_is_held_against_its_database_alone() {
+        let limit = Limit {
+            per_second: 8000.0,
+            orders_a_commit: 25.0,
+        };
+        let on_server = Row {
+            store: Some("PostgreSQL"),
+            limit: Some(limit),
+            ..measured(Mode::Place, 4000.0, None)
+        };
+        let met = met(vec![measured(Mode::Bare, 4000.0, None), on_server]);
+        assert!(met.iter().all(|(what, _)| !what.contains("store nothing")), "{met:?}");
+        for what in ["at the most", "a second on PostgreSQL"] {
+            let is_met = met.iter().find(|(it, _)| it.contains(what)).map(|(_, is_met)| *is_met);
+            assert_eq!(is_met, Some(true), "{what}: {met:?}");
+        }
     }
 
     #[test]

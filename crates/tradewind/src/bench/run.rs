@@ -14,6 +14,7 @@ use crate::bench::measured::Measured;
 use crate::bench::shop::{Basket, Shop};
 use crate::client::Client;
 use crate::stopwatch::now;
+use crate::stores::StoreUrl;
 
 /// Orders placed while the saga runs count if all are decided so long after the end.
 pub const SETTLED_MAX: Duration = Duration::from_secs(5);
@@ -34,6 +35,8 @@ const LOADERS: u32 = 256;
 const LOAD_STEP: Duration = Duration::from_secs(2);
 /// A file that tells the directory of a bench from that of a shop.
 const MARK: &str = "bench-only";
+/// How a database's name begins that the bench may fill.
+const BENCH: &str = "bench";
 /// Flushes measured, and the bytes of each: about what a commit of some dozen orders writes.
 const FLUSHES: u32 = 500;
 const FLUSH_BYTES: usize = 64 * 1024;
@@ -51,6 +54,8 @@ pub struct Plan {
     pub preload: Option<u64>,
     /// Where those are kept, so that another bench need not load them again.
     pub keep: Option<PathBuf>,
+    /// What to measure on, one after another; the embedded store unless there are any.
+    pub stores: Vec<StoreUrl>,
 }
 
 /// Measures everything that the plan says. `tell` is given each row once it is there.
@@ -63,34 +68,82 @@ pub async fn run(plan: &Plan, progress: &ProgressBar, mut tell: impl FnMut(&Row)
     if let Some(orders) = plan.preload {
         preload(&stored, orders, progress).await?;
     }
+    plan.stores.iter().try_for_each(check)?;
     for mode in &plan.modes {
         let data = directory.path().join(format!("{mode:?}"));
-        measure(plan, *mode, &data, false, &mut figures, progress, &mut tell).await?;
-        std::fs::remove_dir_all(data)?;
+        // Each mode on all of them at once: a shared machine is not the same half an hour later.
+        for store in &plan.stores {
+            let place = Where {
+                data: &data,
+                is_preloaded: false,
+                store: Some(store),
+            };
+            measure(plan, *mode, place, &mut figures, progress, &mut tell).await?;
+        }
+        if plan.stores.is_empty() {
+            let place = Where {
+                data: &data,
+                is_preloaded: false,
+                store: None,
+            };
+            measure(plan, *mode, place, &mut figures, progress, &mut tell).await?;
+        }
+        std::fs::remove_dir_all(&data)?;
         if plan.preload.is_some() {
-            // At once: a shared machine is not the same half an hour later.
-            measure(plan, *mode, &stored, true, &mut figures, progress, &mut tell).await?;
+            let place = Where {
+                data: &stored,
+                is_preloaded: true,
+                store: None,
+            };
+            measure(plan, *mode, place, &mut figures, progress, &mut tell).await?;
         }
     }
     Ok(figures)
+}
+
+/// What is measured on.
+#[derive(Clone, Copy)]
+struct Where<'a> {
+    data: &'a Path,
+    is_preloaded: bool,
+    /// In place of the embedded one.
+    store: Option<&'a StoreUrl>,
+}
+
+/// Refuses what may be somebody's shop: the bench fills it, and adds an admin whose password is known.
+fn check(store: &StoreUrl) -> Result<()> {
+    if let StoreUrl::Sqlite(directory) = store {
+        return mark(directory);
+    }
+    ensure!(
+        store.database().starts_with(BENCH),
+        "the bench fills the database with orders: give it one of its own, whose name begins with `{BENCH}`, not {store}"
+    );
+    Ok(())
 }
 
 /// One mode, at each number of connections, on a server of its own.
 async fn measure(
     plan: &Plan,
     mode: Mode,
-    data: &Path,
-    is_preloaded: bool,
+    place: Where<'_>,
     figures: &mut Figures,
     progress: &ProgressBar,
     tell: &mut impl FnMut(&Row) -> Result<()>,
 ) -> Result<()> {
     progress.set_message(format!("starting for: {}", mode.name()));
-    let mut server = Measured::start(data, mode == Mode::PlaceLimited).await?;
-    figures.cold_start_ms.push(server.started_in.as_secs_f64() * 1000.0);
-    let preloaded = if is_preloaded { server.tally().await?.placed } else { 0 };
+    let mut server = Measured::start(place.data, mode == Mode::PlaceLimited, place.store).await?;
+    if place.store.is_none() {
+        figures.cold_start_ms.push(server.started_in.as_secs_f64() * 1000.0);
+    }
+    let preloaded = if place.is_preloaded {
+        server.tally().await?.placed
+    } else {
+        0
+    };
     let mut bench = Bench {
         preloaded,
+        store: place.store,
         shop: Shop::open(&server.url(), &unique()).await?,
         client: Client::new(&server.url())?,
         duration: plan.duration,
@@ -124,6 +177,7 @@ async fn measure(
 struct Bench<'a> {
     /// Orders that there were before.
     preloaded: u64,
+    store: Option<&'a StoreUrl>,
     shop: Shop,
     client: Client,
     duration: Duration,
@@ -212,7 +266,12 @@ impl Bench<'_> {
         if let Some(storm) = storm {
             storm.await??;
         }
+        let mut limit = None;
         if mode.pauses_events() {
+            if self.store.is_some() {
+                self.progress.set_message("inserting the same rows, and nothing else");
+                limit = Some(server.limit().await?);
+            }
             self.catch_up(server).await?;
         }
         if mode.places() {
@@ -224,15 +283,13 @@ impl Bench<'_> {
                 answered.accepted
             );
         }
-        Ok(row(
-            mode,
-            connections,
-            self.preloaded,
-            &answered,
-            cpu,
-            memory,
+        Ok(Row {
+            preloaded: self.preloaded,
+            store: self.store.map(StoreUrl::server),
             settled_s,
-        ))
+            limit,
+            ..row(mode, connections, &answered, cpu, memory)
+        })
     }
 
     /// Lets events come again, and waits for all of them.
@@ -261,20 +318,13 @@ impl Bench<'_> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "numbers below 2^53")]
-fn row(
-    mode: Mode,
-    connections: u32,
-    preloaded: u64,
-    answered: &Answered,
-    cpu: Duration,
-    memory: u64,
-    settled_s: Option<f64>,
-) -> Row {
+fn row(mode: Mode, connections: u32, answered: &Answered, cpu: Duration, memory: u64) -> Row {
     let refused = answered.refused.values().map(|(count, _)| count).sum::<u64>();
     Row {
         mode,
         connections,
-        preloaded,
+        preloaded: 0,
+        store: None,
         per_second: answered.per_second(),
         p50_ms: answered.milliseconds(0.5),
         p99_ms: answered.milliseconds(0.99),
@@ -282,7 +332,8 @@ fn row(
         cpu_us: cpu.as_secs_f64() * 1e6 / answered.accepted.max(1) as f64,
         memory_mib: memory as f64 / f64::from(1 << 20),
         refused,
-        settled_s,
+        settled_s: None,
+        limit: None,
     }
 }
 
@@ -302,7 +353,7 @@ fn loading(server: &Measured, shots: Shots) -> Load {
 /// so were rejected: the shortest way to an end.
 async fn preload(data: &Path, orders: u64, progress: &ProgressBar) -> Result<()> {
     mark(data)?;
-    let mut server = Measured::start(data, false).await?;
+    let mut server = Measured::start(data, false, None).await?;
     progress.set_style(ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}")?);
     progress.set_length(orders);
     progress.set_message("loading orders");

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Bytes;
@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::watch;
 
+use crate::bench::limit::{Keeping, Kept};
 use crate::commands::serve::OwnServer;
 use crate::config::Config;
 use crate::system::Around;
@@ -42,6 +43,9 @@ const HIGH_LIMIT: &str = "1000000000/1m";
 const TALLY_STEP: usize = 1000;
 /// Places in the journal that a sample is taken at.
 const SAMPLE: u64 = 1000;
+
+/// The variable that names the store, if it is not to be in the data directory.
+pub const STORE: &str = "BENCH_STORE";
 
 /// What to serve.
 #[derive(Debug, clap::Args)]
@@ -66,6 +70,8 @@ pub enum Ask {
     Tally,
     /// Name orders from all over the journal.
     Sample,
+    /// Insert once more what was last committed to orders, and time that.
+    Limit,
 }
 
 /// The orders in the journal.
@@ -120,7 +126,9 @@ async fn sample(journal: &Arc<dyn Store>) -> Result<Vec<String>> {
 /// Serves until its standard input ends.
 pub async fn run(options: &Options) -> Result<()> {
     let limit = if options.limited { HIGH_LIMIT } else { "off" };
+    let store = std::env::var(STORE).unwrap_or_default();
     let config = Config::with(&[
+        ("store", &store),
         ("listen", "127.0.0.1:0"),
         ("data", &options.data.to_string_lossy()),
         ("rate_limit_anonymous", limit),
@@ -130,7 +138,12 @@ pub async fn run(options: &Options) -> Result<()> {
         ("admin_password", PASSWORD),
     ])?;
     let (valve, is_open) = watch::channel(true);
-    let server = OwnServer::start_within(&config, &Tapped { is_open }).await?;
+    let kept = config.store.as_ref().map(|store| (store, Arc::new(Kept::default())));
+    let tapped = Tapped {
+        is_open,
+        kept: kept.as_ref().map(|(_, kept)| Arc::clone(kept)),
+    };
+    let server = OwnServer::start_within(&config, &tapped).await?;
     answer(&server.url)?;
     let mut tally = Tally::default();
     let mut asked = BufReader::new(tokio::io::stdin()).lines();
@@ -144,6 +157,10 @@ pub async fn run(options: &Options) -> Result<()> {
                 answer(&tally)?;
             }
             Ask::Sample => answer(&sample(orders).await?)?,
+            Ask::Limit => {
+                let (store, kept) = kept.as_ref().context("the store is not in the data directory")?;
+                answer(&kept.insert(store).await?)?;
+            }
         }
     }
     server.stop().await
@@ -156,9 +173,21 @@ fn answer(value: &impl Serialize) -> Result<()> {
 /// The shop with a valve on its bus, and routes that touch nothing.
 struct Tapped {
     is_open: watch::Receiver<bool>,
+    /// What was committed to orders, where that is measured against.
+    kept: Option<Arc<Kept>>,
 }
 
 impl Around for Tapped {
+    fn store(&self, service: Service, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        match &self.kept {
+            Some(kept) if service == Service::Orders => Arc::new(Keeping {
+                store,
+                kept: Arc::clone(kept),
+            }),
+            _ => store,
+        }
+    }
+
     fn bus(&self, bus: Arc<dyn Bus>) -> Arc<dyn Bus> {
         let is_open = self.is_open.clone();
         Arc::new(Valve { bus, is_open })

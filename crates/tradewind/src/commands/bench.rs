@@ -15,6 +15,7 @@ use crate::bench::plot;
 use crate::bench::report::{self, Report};
 use crate::bench::run::{self, Plan};
 use crate::output;
+use crate::stores::StoreUrl;
 
 /// How often the spinner turns.
 const TICK: Duration = Duration::from_millis(120);
@@ -38,6 +39,10 @@ pub struct Options {
     /// Keep the preloaded orders in this directory, and take them from there the next time
     #[arg(long, value_name = "DIR", requires = "preload")]
     keep: Option<PathBuf>,
+    /// Measure on this store in place of the embedded one, beside what its database would do at the most; may be given several
+    /// times. The bench fills it: a database must have a name that begins with `bench`, a directory (sqlite:PATH) must be empty
+    #[arg(long, value_name = "URL", conflicts_with = "preload")]
+    store: Vec<StoreUrl>,
     /// Draw the figures
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -61,6 +66,7 @@ pub async fn run(options: &Options) -> Result<ExitCode> {
         },
         preload: options.preload,
         keep: options.keep.clone(),
+        stores: options.store.clone(),
     };
     ensure!(!plan.connections.is_empty(), "--connections names no number");
     // Before the work rather than after it: what cannot be written is known now.
