@@ -1,14 +1,16 @@
-//! From what is there to what is declared: plans.
+//! From what is there to what is declared: plans, and stores of each form that a released version had.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bson::{Document, doc};
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use kernel::document::{Collection, Column, ColumnType, Index, Kind, Value};
-use kernel::store::{Expect, Schema, Store};
+use kernel::store::{Expect, Opened as _, Schema, Store};
 use mongodb::{Client, Database};
 use store_mongodb::{MongodbOptions, MongodbStore, OpenError};
+use testkit::released;
 use testkit::store_suite::fixture::{batch, thing};
 use uuid::Uuid;
 
@@ -53,6 +55,8 @@ const WITH_RANK: Collection = Collection {
     columns: &[OWNER, RANK],
     ..PLAIN
 };
+/// Below it a directory for each form.
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/released");
 
 /// A database of its own on the shared server.
 struct Place(String);
@@ -81,6 +85,17 @@ impl Place {
     async fn shell(&self) -> Database {
         let client = Client::with_uri_str(servers::Kind::Mongodb.shared()).await;
         client.expect("the server has a URL").database(&self.0)
+    }
+
+    /// Gives the commands of a fixture, which are in MongoDB's extended JSON.
+    async fn run(&self, fixture: &Path) {
+        let text = std::fs::read_to_string(fixture).unwrap_or_else(|error| panic!("{}: {error}", fixture.display()));
+        let commands: Vec<Document> = serde_json::from_str(&text).expect("they are commands");
+        let shell = self.shell().await;
+        for command in commands {
+            let answer = shell.run_command(command).await.expect("the server does as it is told");
+            assert!(!answer.contains_key("writeErrors"), "{answer}");
+        }
     }
 
     /// All that the server says about its collections, and the form; nothing where there is none.
@@ -219,6 +234,26 @@ async fn what_opening_refuses_a_plan_refuses_in_the_same_words() {
             planned.to_string().contains(part),
             "it does not say {part:?}: {planned}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_store_of_each_released_form_is_opened_and_goes_on() {
+    let new = Place::new();
+    new.open(released::schema()).await;
+    let expected = new.described().await;
+    let directories = std::fs::read_dir(FIXTURES).expect("there are fixtures");
+    let forms: Vec<_> = directories.map(|form| form.expect("it is read").path()).collect();
+    assert!(!forms.is_empty());
+    for form in forms {
+        let place = Place::new();
+        place.run(&form.join("mongodb.json")).await;
+        let store = Arc::new(place.open(released::schema()).await);
+        let alone: Arc<dyn Store> = Arc::clone(&store) as _;
+        released::assert_goes_on(&alone).await;
+        store.close().await;
+        assert_eq!(place.described().await, expected, "of {}", form.display());
+        assert_eq!(place.plan(released::schema()).await, [""; 0]);
     }
 }
 

@@ -212,3 +212,16 @@ pub(crate) fn column_type(dialect: &Dialect, collection: &Collection, column: &C
 fn definition(dialect: &Dialect, collection: &Collection, column: &Column) -> String {
     format!("{} {}", quoted(column.name), column_type(dialect, collection, column))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::MIGRATIONS;
+
+    /// `tests/migrating/released.rs` opens a store of each.
+    #[test]
+    fn each_form_has_a_fixture_of_every_database() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/released");
+        let files = ["sqlite.sql", "postgres.sql", "mysql.sql"];
+        testkit::released::assert_fixtures(directory, MIGRATIONS.len(), &files);
+    }
+}

@@ -1,4 +1,4 @@
-//! From what is there to what is declared: plans.
+//! From what is there to what is declared: plans, and stores of each form that a released version had.
 
 #[cfg(feature = "mysql")]
 #[path = "migrating/mysql.rs"]
@@ -8,6 +8,8 @@ mod planned;
 #[cfg(feature = "postgres")]
 #[path = "migrating/postgres.rs"]
 mod postgres;
+#[path = "migrating/released.rs"]
+mod released;
 #[path = "migrating/sqlite.rs"]
 mod sqlite;
 
@@ -39,6 +41,9 @@ impl Wanted {
 /// Where one store is or will be.
 #[async_trait]
 trait Place: Sync {
+    /// The file with what a released version left on this database.
+    const FIXTURE: &'static str;
+
     /// Where nothing is.
     fn new() -> Self
     where
@@ -62,7 +67,7 @@ trait Place: Sync {
 macro_rules! on {
     ($database:ident, $place:ty) => {
         mod $database {
-            use super::{Place, planned};
+            use super::{Place, planned, released};
 
             #[tokio::test]
             async fn a_plan_makes_nothing_and_is_all_that_it_takes() {
@@ -82,6 +87,11 @@ macro_rules! on {
             #[tokio::test]
             async fn what_opening_refuses_a_plan_refuses_in_the_same_words() {
                 planned::what_opening_refuses_a_plan_refuses_in_the_same_words::<$place>().await;
+            }
+
+            #[tokio::test]
+            async fn a_store_of_each_released_form_is_opened_and_goes_on() {
+                released::a_store_of_each_released_form_is_opened_and_goes_on::<$place>().await;
             }
         }
     };

@@ -40,6 +40,8 @@ async fn answers(connection: &mut MySqlConnection, statement: String, place: usi
 
 #[async_trait]
 impl Place for Database {
+    const FIXTURE: &'static str = "mysql.sql";
+
     fn new() -> Self {
         Self(servers::unique_name())
     }

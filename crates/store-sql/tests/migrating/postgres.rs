@@ -32,6 +32,8 @@ async fn connection() -> PgConnection {
 
 #[async_trait]
 impl Place for Namespace {
+    const FIXTURE: &'static str = "postgres.sql";
+
     fn new() -> Self {
         Self(servers::unique_name())
     }

@@ -32,6 +32,8 @@ impl File {
 
 #[async_trait]
 impl Place for File {
+    const FIXTURE: &'static str = "sqlite.sql";
+
     fn new() -> Self {
         Self(TempDir::new().expect("a directory for the test"))
     }
