@@ -11,6 +11,8 @@ mod first_start;
 mod history;
 #[path = "commands/measuring.rs"]
 mod measuring;
+#[path = "commands/migrating.rs"]
+mod migrating;
 #[path = "commands/running.rs"]
 mod running;
 #[expect(dead_code, reason = "each file of tests uses another part of it")]

@@ -21,16 +21,28 @@ const SECRET: &str = "swordfish-of-the-operator";
 
 /// Panics unless `serve` with this store fails soon, with one line that says all of this and no password.
 async fn refused(setting: &str, url: &str, parts: &[&str]) {
+    refusal(&["serve"], setting, url, parts).await;
+}
+
+/// Panics unless `migrate` fails so, too, and its plan in the same words.
+async fn not_migrated(setting: &str, url: &str, parts: &[&str]) {
+    let said = refusal(&["migrate"], setting, url, parts).await;
+    let planned = refusal(&["migrate", "--plan"], setting, url, parts).await;
+    assert_eq!(planned, said);
+}
+
+/// What a command says that fails so.
+async fn refusal(arguments: &[&str], setting: &str, url: &str, parts: &[&str]) -> String {
     let directory = tempfile::tempdir().unwrap();
-    let mut serve = tokio::process::Command::from(tradewind());
-    serve
-        .arg("serve")
+    let mut command = tokio::process::Command::from(tradewind());
+    command
+        .args(arguments)
         .current_dir(directory.path())
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    serve.env("TRADEWIND_LISTEN", "127.0.0.1:0").env(setting, url);
+    command.env("TRADEWIND_LISTEN", "127.0.0.1:0").env(setting, url);
     let began = Instant::now();
-    let ended = tokio::time::timeout(REFUSED_MAX * 2, serve.output()).await;
+    let ended = tokio::time::timeout(REFUSED_MAX * 2, command.output()).await;
     let ended = ended.expect("it ends").unwrap();
     let (out, said) = (
         String::from_utf8_lossy(&ended.stdout),
@@ -50,6 +62,7 @@ async fn refused(setting: &str, url: &str, parts: &[&str]) {
         "{url}: after {:?}: {said}",
         began.elapsed()
     );
+    said.into_owned()
 }
 
 /// Its `host:port`.
@@ -89,6 +102,7 @@ async fn a_wrong_password_is_said_to_be_wrong_and_not_shown() {
         let url = url(kind, &format!("{user}:{SECRET}@{address}"), "shop");
         let parts = [address, "does not let this user in", "check the user", "password"];
         refused("TRADEWIND_STORE", &url, &parts).await;
+        not_migrated("TRADEWIND_STORE", &url, &parts).await;
     }
 }
 
@@ -97,22 +111,16 @@ async fn a_database_that_is_not_there_is_named_with_how_to_make_it() {
     let postgres = Kind::Postgres.shared();
     let address = address(&postgres);
     let missing = url(Kind::Postgres, &format!("postgres@{address}"), "no_such_shop");
-    refused(
-        "TRADEWIND_STORE",
-        &missing,
-        &[address, "CREATE DATABASE", "no_such_shop"],
-    )
-    .await;
+    let parts = [address, "CREATE DATABASE", "no_such_shop"];
+    refused("TRADEWIND_STORE", &missing, &parts).await;
+    not_migrated("TRADEWIND_STORE", &missing, &parts).await;
     // Those of all services are made; one that is named for a service has to be there.
     let mariadb = Kind::Mariadb.shared();
     let address = self::address(&mariadb);
     let missing = url(Kind::Mariadb, &format!("root@{address}"), "no_such_users");
-    refused(
-        "TRADEWIND_USERS_STORE",
-        &missing,
-        &[address, "users", "CREATE DATABASE", "no_such_users"],
-    )
-    .await;
+    let parts = [address, "users", "CREATE DATABASE", "no_such_users"];
+    refused("TRADEWIND_USERS_STORE", &missing, &parts).await;
+    not_migrated("TRADEWIND_USERS_STORE", &missing, &parts).await;
 }
 
 #[tokio::test]

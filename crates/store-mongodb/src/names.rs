@@ -27,3 +27,15 @@ pub(crate) fn column_type(column_type: ColumnType) -> &'static str {
         ColumnType::Text => "string",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::FORMS;
+
+    /// `tests/migrating.rs` opens a store of each.
+    #[test]
+    fn each_form_has_a_fixture() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/released");
+        testkit::released::assert_fixtures(directory, FORMS.len(), &["mongodb.json"]);
+    }
+}

@@ -1,111 +1,75 @@
 //! Making the collections, and bringing them in line with what the schema declares.
 //!
-//! Nothing of this can be in a transaction, so each step can be done twice, and by two replicas at once. What would be
-//! refused is looked for before the first of them.
+//! Nothing of this can be in a transaction, nor under a lock, so each command can be given twice, and by two replicas at
+//! once. What would be refused is looked for before the first of them.
 
-mod collections;
+mod existing;
+mod plan;
+mod shell;
 
-use bson::{Document, doc};
-use kernel::store::opening;
-use mongodb::options::{IndexOptions, ReadConcern, ReturnDocument};
-use mongodb::{Database, IndexModel};
+use bson::Document;
+use mongodb::Database;
 
-use crate::failure::{OpenError, is_forbidden};
-use crate::names::{BATCHES, BY_STREAM, FORMS, HEAD, HEAD_ID, JOURNAL};
-use crate::open::collections::Existing;
-use crate::rows::HeadRow;
+use crate::failure::{OpenError, has_code, is_forbidden};
+use crate::open::existing::Existing;
+use crate::rows::{HeadRow, damaged};
 use crate::store::MongodbOptions;
+
+/// Another replica has been quicker: the collection is there (48), or the index is gone (27).
+const DONE_BY_ANOTHER: [i32; 2] = [48, 27];
+/// Another replica has changed an index since it was looked at, or its making was broken off for that.
+const OTHER_INDEX: [i32; 3] = [85, 86, 276];
+/// How often it is looked at again then.
+const READINGS_MAX: usize = 8;
 
 /// Makes what is missing.
 pub(crate) async fn declare(database: &Database, options: &MongodbOptions) -> Result<(), OpenError> {
-    let declared = try_declare(database, options).await;
-    declared.map_err(|error| match error {
+    let declared = async {
+        let mut readings = 1;
+        loop {
+            match run(database, options, read_plan(database, options).await?).await {
+                Err(OpenError::Database(error)) if has_code(&error, &OTHER_INDEX) && readings < READINGS_MAX => {
+                    readings += 1;
+                }
+                done => return done,
+            }
+        }
+    };
+    in_words(declared.await, options)
+}
+
+/// What [`declare`] would run, as a person would have it done.
+pub(crate) async fn plan(database: &Database, options: &MongodbOptions) -> Result<Vec<String>, OpenError> {
+    let commands = in_words(read_plan(database, options).await, options)?;
+    let typed = commands.iter().map(|command| shell::typed(&options.database, command));
+    Ok(typed.collect())
+}
+
+async fn read_plan(database: &Database, options: &MongodbOptions) -> Result<Vec<Document>, OpenError> {
+    let existing = Existing::read(database, options).await?;
+    plan::commands(&existing, options)
+}
+
+async fn run(database: &Database, options: &MongodbOptions, plan: Vec<Document>) -> Result<(), OpenError> {
+    for command in plan {
+        let answer = match database.run_command(command).await {
+            Err(error) if has_code(&error, &DONE_BY_ANOTHER) => continue,
+            answer => answer?,
+        };
+        // Only the making of the head answers with a document, which is that of whichever replica came first.
+        if let Ok(head) = answer.get_document("value") {
+            let head: HeadRow = bson::deserialize_from_document(head.clone()).map_err(damaged)?;
+            plan::check(&head, options)?;
+        }
+    }
+    Ok(())
+}
+
+fn in_words<T>(outcome: Result<T, OpenError>, options: &MongodbOptions) -> Result<T, OpenError> {
+    outcome.map_err(|error| match error {
         OpenError::Database(error) if is_forbidden(&error) => OpenError::Forbidden {
             database: options.database.clone(),
         },
         error => error,
     })
-}
-
-async fn try_declare(database: &Database, options: &MongodbOptions) -> Result<(), OpenError> {
-    let existing = Existing::read(database).await?;
-    if let Some(head) = head(database).await? {
-        check(&head, options)?;
-    }
-    for collection in &options.schema.collections {
-        if !options.rebuild.contains(&collection.name) {
-            existing.check(database, collection).await?;
-        }
-    }
-    make_head(database, options).await?;
-    make_journal(database, &existing).await?;
-    for collection in &options.schema.collections {
-        if options.rebuild.contains(&collection.name) {
-            database.collection::<Document>(collection.name).drop().await?;
-            collections::make(database, collection, None).await?;
-        } else {
-            collections::make(database, collection, existing.of(collection.name)).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn head(database: &Database) -> Result<Option<HeadRow>, OpenError> {
-    let heads = database.collection::<HeadRow>(HEAD);
-    // Not as of one time, which there is none of while another replica makes collections.
-    let find = heads
-        .find_one(doc! { "_id": HEAD_ID })
-        .read_concern(ReadConcern::majority());
-    Ok(find.await?)
-}
-
-fn check(head: &HeadRow, options: &MongodbOptions) -> Result<(), OpenError> {
-    opening::check_form(head.form, FORMS.len())?;
-    opening::check_lanes(head.lanes.len(), options.schema.lanes)?;
-    opening::check_rebuild(head.rebuilding.as_deref().unwrap_or_default(), &options.rebuild)?;
-    Ok(())
-}
-
-/// The head as it is, or a new one; with the rebuild noted before anything is emptied.
-async fn make_head(database: &Database, options: &MongodbOptions) -> Result<(), OpenError> {
-    let form = i64::try_from(FORMS.len()).expect("a handful of forms");
-    let lanes = vec![0_i64; usize::from(options.schema.lanes)];
-    let mut update = doc! { "$setOnInsert": {
-        "epoch": options.new_epoch.to_string(),
-        "position": 0_i64,
-        "time": 0_i64,
-        "lanes": lanes,
-        "form": form,
-        "made_at": options.now.to_string(),
-        "taken": 0_i64,
-    } };
-    if !options.rebuild.is_empty() {
-        update.insert("$set", doc! { "rebuilding": &options.rebuild });
-    }
-    let made = database
-        .collection::<HeadRow>(HEAD)
-        .find_one_and_update(doc! { "_id": HEAD_ID }, update)
-        .upsert(true)
-        .return_document(ReturnDocument::After)
-        .await?;
-    // By whichever replica came first.
-    match made {
-        Some(head) => check(&head, options),
-        None => Ok(()),
-    }
-}
-
-async fn make_journal(database: &Database, existing: &Existing) -> Result<(), OpenError> {
-    for name in [JOURNAL, BATCHES] {
-        if existing.of(name).is_none() {
-            collections::create(database, doc! { "create": name }).await?;
-        }
-    }
-    let by_stream = IndexModel::builder()
-        .keys(doc! { "stream": 1, "version": 1 })
-        .options(IndexOptions::builder().name(BY_STREAM.to_owned()).unique(true).build())
-        .build();
-    let journal = database.collection::<Document>(JOURNAL);
-    journal.create_index(by_stream).await?;
-    Ok(())
 }

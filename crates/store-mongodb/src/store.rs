@@ -97,6 +97,14 @@ impl MongodbStore {
         })
     }
 
+    /// The commands that [`MongodbStore::open`] would give, in order, as a person would type them into mongosh. Changes
+    /// nothing.
+    pub async fn plan(options: &MongodbOptions) -> Result<Vec<String>, OpenError> {
+        options.schema.check().map_err(OpenError::Schema)?;
+        let client = connect::client(options).await?;
+        open::plan(&client.database(&options.database), options).await
+    }
+
     async fn read_documents(&self, wanted: &Keys<'_>) -> Result<HashMap<Key, Stored>, ReadError> {
         let mut session = self.sessions.begin().await?;
         each::documents(&self.database, &mut session, wanted).await

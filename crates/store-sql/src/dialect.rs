@@ -7,6 +7,8 @@ use kernel::document::ColumnType;
 pub(crate) struct Dialect {
     /// What makes one of the tables that every service has.
     pub(crate) create_table: &'static str,
+    /// What ends the writing of a row that is to stay as it is, if it is there.
+    pub(crate) unless_there: &'static str,
     /// The type of a signed 64-bit number.
     pub(crate) number: &'static str,
     /// The type of text that is looked up, and compares as bytes.
@@ -25,6 +27,8 @@ pub(crate) struct Dialect {
     pub(crate) compares_rows: bool,
     /// Whether an index is named together with its table.
     pub(crate) indexes_belong_to_tables: bool,
+    /// Whether it shows an index in words of its own, so that the statement that made it has to be kept as a comment.
+    pub(crate) rewords_indexes: bool,
     /// What follows a table's name to have this index walked; the declaration decides, not the planner's guess.
     pub(crate) walk_index: fn(&str) -> String,
     /// What stands before a column so that no index over it is walked.
@@ -33,4 +37,11 @@ pub(crate) struct Dialect {
     pub(crate) parameter: fn(usize) -> String,
     /// Whether a column contains a text: names of both.
     pub(crate) contains: fn(&str, &str) -> String,
+}
+
+impl Dialect {
+    /// Whether text that is looked up has another type than other text.
+    pub(crate) fn has_two_types_of_text(&self) -> bool {
+        self.key != self.text
+    }
 }

@@ -1,7 +1,8 @@
 //! The [`kernel::store::Store`] port on SQL databases.
 //!
 //! `schema` says what the tables are and `statements` what is done with them, both as SQL text made once from the
-//! declared collections; an adapter (`sqlite`, `postgres`, `mysql`) adds connections, transactions and the reading of rows.
+//! declared collections; `plan` says what a store lacks that is there. An adapter (`sqlite`, `postgres`, `mysql`) adds
+//! connections, transactions and the reading of rows.
 
 mod dialect;
 #[cfg(feature = "mysql")]
@@ -9,6 +10,7 @@ mod mysql;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod network;
 mod open;
+mod plan;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(any(feature = "mysql", feature = "postgres"))]

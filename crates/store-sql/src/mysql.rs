@@ -122,6 +122,12 @@ impl MysqlStore {
         })
     }
 
+    /// The statements that [`MysqlStore::open`] would run, in order. Changes nothing.
+    pub async fn plan(options: &MysqlOptions) -> Result<Vec<String>, OpenError> {
+        options.schema.check().map_err(OpenError::Schema)?;
+        open::plan(options).await
+    }
+
     async fn read(&self) -> Result<PoolConnection<MySql>, StoreError> {
         self.pool.acquire().await.map_err(|error| unavailable(&error))
     }

@@ -35,6 +35,7 @@ use crate::statements::{Page, Parameter, Section};
 /// PostgreSQL's own words.
 pub(crate) const POSTGRES: Dialect = Dialect {
     create_table: "CREATE TABLE",
+    unless_there: "",
     number: "BIGINT",
     key: "TEXT COLLATE \"C\"",
     text: "TEXT COLLATE \"C\"",
@@ -47,6 +48,7 @@ pub(crate) const POSTGRES: Dialect = Dialect {
     has_partial_indexes: true,
     compares_rows: true,
     indexes_belong_to_tables: false,
+    rewords_indexes: true,
     // Its planner has statistics, and no hints.
     walk_index: |_| String::new(),
     no_index: "",
@@ -140,6 +142,12 @@ impl PostgresStore {
             schema: options.schema,
             pool,
         })
+    }
+
+    /// The statements that [`PostgresStore::open`] would run in one transaction, in order. Changes nothing.
+    pub async fn plan(options: &PostgresOptions) -> Result<Vec<String>, OpenError> {
+        options.schema.check().map_err(OpenError::Schema)?;
+        open::plan(options).await
     }
 
     async fn read(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>, StoreError> {

@@ -49,7 +49,7 @@ pub(crate) async fn connect<C>(
 }
 
 /// In words that say what to do, where the error is one that its operator can do something about.
-pub(crate) fn refusal(target: &Target, error: Error, meaning: fn(&Error) -> Option<Meaning>) -> OpenError {
+fn refusal(target: &Target, error: Error, meaning: fn(&Error) -> Option<Meaning>) -> OpenError {
     let (server, address, database) = (target.server, target.address.clone(), target.database.clone());
     match (meaning(&error), &error) {
         (Some(Meaning::Login), _) => OpenError::Login { server, address },
@@ -73,6 +73,17 @@ fn untrusted(server: &'static str, address: String, reason: impl Display) -> Ope
         server,
         address,
         reason,
+    }
+}
+
+/// The same, of a statement after the server has let us in.
+pub(crate) fn refusal_of(target: &Target, error: OpenError, meaning: fn(&Error) -> Option<Meaning>) -> OpenError {
+    match error {
+        OpenError::Database(error) => match error.downcast() {
+            Ok(error) => refusal(target, *error, meaning),
+            Err(other) => OpenError::Database(other),
+        },
+        other => other,
     }
 }
 

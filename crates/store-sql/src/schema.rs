@@ -1,6 +1,9 @@
-//! The tables, as DDL. A person with a database shell should find their way in them without the source.
+//! The tables, as DDL, and their first rows. A person with a database shell should find their way in them without the
+//! source.
 
+use jiff::Timestamp;
 use kernel::document::{Collection, Column, ColumnType, Index};
+use uuid::Uuid;
 
 use crate::dialect::Dialect;
 
@@ -8,10 +11,10 @@ use crate::dialect::Dialect;
 ///
 /// Times are microseconds since 1970. `head.lanes` is a JSON list with the last position of each lane, and
 /// `head.rebuilding` a JSON list of the collections that were emptied and are not yet filled again, or null.
-pub(crate) fn journal(dialect: &Dialect) -> Vec<String> {
+pub(crate) fn journal(dialect: &Dialect) -> [String; 4] {
     let (number, key, text) = (dialect.number, dialect.key, dialect.text);
     let (create, end) = (dialect.create_table, dialect.table_options);
-    vec![
+    let tables = [
         format!(
             "{create} journal (
                 position {number} PRIMARY KEY,
@@ -52,7 +55,39 @@ pub(crate) fn journal(dialect: &Dialect) -> Vec<String> {
                 applied_at {key} NOT NULL
             ){end}"
         ),
-    ]
+    ];
+    // A person sees them in `tradewind migrate --plan` and in the database, without the indentation of this file.
+    tables.map(|table| table.replace(INDENTATION, "\n"))
+}
+
+/// Of the texts of the tables above.
+const INDENTATION: &str = "\n            ";
+
+/// The row of `head` in a journal without events. It stays as it is if it is there.
+pub(crate) fn first_head(dialect: &Dialect, epoch: Uuid, lanes: u16) -> String {
+    let lanes = serde_json::json!(vec![0; usize::from(lanes)]).to_string();
+    format!(
+        "INSERT INTO head (one, epoch, position, time, lanes) VALUES (1, {}, 0, 0, {}){}",
+        literal(&epoch.to_string()),
+        literal(&lanes),
+        dialect.unless_there
+    )
+}
+
+/// The rows of `migrations` in tables that have the newest form from the first.
+pub(crate) fn first_migrations(now: Timestamp) -> impl Iterator<Item = String> {
+    (1_u64..).zip(MIGRATIONS).map(move |(version, name)| {
+        format!(
+            "INSERT INTO migrations (version, name, applied_at) VALUES ({version}, {}, {})",
+            literal(name),
+            literal(&now.to_string())
+        )
+    })
+}
+
+/// Notes which collections are incomplete, as a JSON list.
+pub(crate) fn mark_rebuilding(list: &str) -> String {
+    format!("UPDATE head SET rebuilding = {} WHERE one = 1", literal(list))
 }
 
 /// The forms that the tables above have had, in order. A store that went further belongs to a newer binary.
@@ -87,8 +122,7 @@ pub(crate) fn add_column(dialect: &Dialect, collection: &Collection, column: &Co
     )
 }
 
-/// Where a column of text was not looked up before and now is, or the other way round.
-#[cfg(feature = "mysql")]
+/// Where a column of text was not looked up before and now is, or the other way round. Only MySQL needs it.
 pub(crate) fn change_column(dialect: &Dialect, collection: &Collection, column: &Column) -> String {
     format!(
         "ALTER TABLE {} MODIFY COLUMN {}",
@@ -100,20 +134,42 @@ pub(crate) fn change_column(dialect: &Dialect, collection: &Collection, column: 
 /// A declared index: its columns, then the id. Documents whose first column is null are left out where the database can
 /// do so, and then an index over what is pending costs nothing for what is done.
 pub(crate) fn create_index(dialect: &Dialect, collection: &Collection, index: &Index) -> String {
-    let columns: String = index.columns.iter().map(|name| format!("{}, ", quoted(name))).collect();
+    let columns = [index.columns, &["id"]].concat();
     let condition = match dialect.has_partial_indexes {
         true => format!(" WHERE {} IS NOT NULL", quoted(index.columns[0])),
         false => String::new(),
     };
     format!(
-        "CREATE INDEX {} ON {} ({columns}id){condition}",
-        index_name(collection, index),
-        quoted(collection.name),
+        "{}{condition}",
+        index_over(collection.name, &index_name(collection, index), &columns)
     )
 }
 
-/// `name` is quoted, as [`index_name`] gives it.
+/// What makes a declared index, so that it can be told later by which statement it was made.
+pub(crate) fn make_index(dialect: &Dialect, collection: &Collection, index: &Index) -> Vec<String> {
+    let create = create_index(dialect, collection, index);
+    match dialect.rewords_indexes {
+        true => {
+            let name = quoted(&index_name(collection, index));
+            let comment = format!("COMMENT ON INDEX {name} IS {}", literal(&create));
+            vec![create, comment]
+        }
+        false => vec![create],
+    }
+}
+
+/// An index over all rows of a table.
+pub(crate) fn index_over(table: &str, name: &str, columns: &[impl AsRef<str>]) -> String {
+    let columns = columns.iter().map(|column| match column.as_ref() {
+        "id" => "id".to_owned(),
+        column => quoted(column),
+    });
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    format!("CREATE INDEX {} ON {} ({columns})", quoted(name), quoted(table))
+}
+
 pub(crate) fn drop_index(dialect: &Dialect, collection: &Collection, name: &str) -> String {
+    let name = quoted(name);
     match dialect.indexes_belong_to_tables {
         true => format!("DROP INDEX {name} ON {}", quoted(collection.name)),
         false => format!("DROP INDEX {name}"),
@@ -122,12 +178,23 @@ pub(crate) fn drop_index(dialect: &Dialect, collection: &Collection, name: &str)
 
 /// An index's name, unique in the whole database.
 pub(crate) fn index_name(collection: &Collection, index: &Index) -> String {
-    format!("\"{}__{}\"", collection.name, index.name)
+    format!("{}{}", index_prefix(collection), index.name)
 }
 
-/// Names are plain (the kernel checks them), but may be reserved words.
+/// How the names of a collection's indexes begin.
+pub(crate) fn index_prefix(collection: &Collection) -> String {
+    format!("{}__", collection.name)
+}
+
+/// Names of collections and columns are plain (the kernel checks them), but may be reserved words; names of databases come
+/// from outside.
 pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{name}\"")
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Text as a value. A backslash would mean something to MySQL, and is in none of those that opening writes.
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 pub(crate) fn column_type(dialect: &Dialect, collection: &Collection, column: &Column) -> &'static str {
@@ -144,4 +211,17 @@ pub(crate) fn column_type(dialect: &Dialect, collection: &Collection, column: &C
 
 fn definition(dialect: &Dialect, collection: &Collection, column: &Column) -> String {
     format!("{} {}", quoted(column.name), column_type(dialect, collection, column))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MIGRATIONS;
+
+    /// `tests/migrating/released.rs` opens a store of each.
+    #[test]
+    fn each_form_has_a_fixture_of_every_database() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/released");
+        let files = ["sqlite.sql", "postgres.sql", "mysql.sql"];
+        testkit::released::assert_fixtures(directory, MIGRATIONS.len(), &files);
+    }
 }

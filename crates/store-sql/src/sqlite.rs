@@ -34,6 +34,7 @@ use crate::sqlite::writer::Job;
 /// SQLite's own words.
 pub(crate) const SQLITE: Dialect = Dialect {
     create_table: "CREATE TABLE",
+    unless_there: "",
     number: "INTEGER",
     key: "TEXT",
     text: "TEXT",
@@ -46,6 +47,7 @@ pub(crate) const SQLITE: Dialect = Dialect {
     has_partial_indexes: true,
     compares_rows: true,
     indexes_belong_to_tables: false,
+    rewords_indexes: false,
     walk_index: |name| format!(" INDEXED BY {name}"),
     no_index: "+",
     parameter: |place| format!("?{place}"),
@@ -140,6 +142,11 @@ impl SqliteStore {
             jobs: Some(jobs),
             writer: Some(writer),
         })
+    }
+
+    /// The statements that [`SqliteStore::open`] would run, in order. Changes nothing, and blocks while it reads.
+    pub fn plan(options: &SqliteOptions) -> Result<Vec<String>, OpenError> {
+        open::plan(options)
     }
 
     /// Has the writer's thread do something between two commits.

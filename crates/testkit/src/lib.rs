@@ -5,4 +5,5 @@ pub mod books;
 pub mod faults;
 pub mod harness;
 pub mod lives;
+pub mod released;
 pub mod store_suite;

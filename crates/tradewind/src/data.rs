@@ -59,6 +59,13 @@ impl DataDirectory {
         Ok(Self { path, _lock: None })
     }
 
+    /// The directory as it is or would be, whoever has locked it.
+    pub fn imagine(path: &Path) -> Result<Self> {
+        let there = path.canonicalize().or_else(|_| std::path::absolute(path));
+        let path = there.with_context(|| format!("cannot find {}", path.display()))?;
+        Ok(Self { path, _lock: None })
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -1,9 +1,9 @@
 //! Where the services' stores are, and opening them.
 
+mod opening;
+
 use std::borrow::Cow;
 use std::fmt;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,13 +11,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow, bail};
 use contracts::Service;
 use kernel::clock::{Clock, Ids};
-use kernel::engine::schema;
 use kernel::store::Opened;
 use kernel::store::carry::Snapshot;
-use store_sql::{SqliteOptions, SqliteStore};
 
 use crate::config::Config;
 use crate::data::DataDirectory;
+use crate::stores::opening::Opening;
 use crate::system::Described;
 
 /// A database, by its URL.
@@ -286,58 +285,27 @@ impl Place {
         ids: &Ids,
         clock: &dyn Clock,
     ) -> Result<Arc<dyn Opened>> {
-        let opened = self.open_any(described, rebuild, ids, clock).await;
-        opened.with_context(|| format!("cannot open the store of {} at {self}", self.service))
+        let opened = async { Opening::of(self, described, rebuild, ids, clock)?.open().await };
+        opened.await.with_context(|| self.unopened())
     }
-}
 
-/// The one that a file is to be in, for its owner alone.
-fn make_directory(path: &Path) -> Result<()> {
-    let directory = path.parent().unwrap_or(Path::new(""));
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    made.with_context(|| format!("cannot make {}", directory.display()))
-}
+    /// What opening it would run, in order: SQL, or commands for mongosh. Changes nothing; refuses what opening refuses.
+    pub async fn plan(&self, described: &Described, ids: &Ids, clock: &dyn Clock) -> Result<Vec<String>> {
+        let planned = async { Opening::of(self, described, Vec::new(), ids, clock)?.plan().await };
+        planned.await.with_context(|| self.unopened())
+    }
 
-impl Place {
-    async fn open_any(
-        &self,
-        described: &Described,
-        rebuild: Vec<&'static str>,
-        ids: &Ids,
-        clock: &dyn Clock,
-    ) -> Result<Arc<dyn Opened>> {
-        let now = clock.now();
-        let (schema, epoch) = (schema(described.collections), ids.uuid(now));
-        match &self.url {
-            StoreUrl::Sqlite(path) => {
-                make_directory(path)?;
-                let mut options = SqliteOptions::new(path, schema, epoch, now);
-                // Whoever has the data directory has locked it.
-                options.alone = true;
-                options.rebuild = rebuild;
-                tokio::task::spawn_blocking(|| Ok(Arc::new(SqliteStore::open(options)?) as _)).await?
-            }
-            #[cfg(feature = "postgres")]
-            StoreUrl::Server(Driver::Postgres, url) => {
-                let mut options = store_sql::PostgresOptions::new(&url.reveal(), self.name, schema, epoch, now)?;
-                options.rebuild = rebuild;
-                Ok(Arc::new(store_sql::PostgresStore::open(options).await?))
-            }
-            #[cfg(feature = "mysql")]
-            StoreUrl::Server(Driver::Mysql, url) => {
-                let mut options = store_sql::MysqlOptions::new(&url.reveal(), &url.database, schema, epoch, now)?;
-                options.rebuild = rebuild;
-                Ok(Arc::new(store_sql::MysqlStore::open(options).await?))
-            }
-            #[cfg(feature = "mongodb")]
-            StoreUrl::Server(Driver::Mongodb, url) => {
-                let mut options = store_mongodb::MongodbOptions::new(&url.reveal(), &url.database, schema, epoch, now)?;
-                options.rebuild = rebuild;
-                Ok(Arc::new(store_mongodb::MongodbStore::open(options).await?))
-            }
-            #[cfg(not(feature = "full"))]
-            StoreUrl::Server(driver, _) => bail!("the driver {} is not built in", driver.feature()),
+    /// How a remark begins in the language of a plan.
+    #[must_use]
+    pub fn remark(&self) -> &'static str {
+        match self.url {
+            StoreUrl::Server(Driver::Mongodb, _) => "//",
+            StoreUrl::Sqlite(_) | StoreUrl::Server(..) => "--",
         }
+    }
+
+    fn unopened(&self) -> String {
+        format!("cannot open the store of {} at {self}", self.service)
     }
 }
 

@@ -21,6 +21,7 @@ const MYSQL: Dialect = dialect(" ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=u
 const fn dialect(table_options: &'static str) -> Dialect {
     Dialect {
         create_table: "CREATE TABLE IF NOT EXISTS",
+        unless_there: " ON DUPLICATE KEY UPDATE one = 1",
         number: "BIGINT",
         key: "VARCHAR(255)",
         text: "LONGTEXT",
@@ -33,12 +34,16 @@ const fn dialect(table_options: &'static str) -> Dialect {
         has_partial_indexes: false,
         compares_rows: false,
         indexes_belong_to_tables: true,
+        rewords_indexes: false,
         walk_index: |name| format!(" FORCE INDEX ({name})"),
         no_index: "",
         parameter: |_| "?".to_owned(),
         contains: |column, part| format!("LOCATE({part}, {column}) > 0"),
     }
 }
+
+/// How statements are written.
+pub(super) const SQL_MODE: &str = "sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'";
 
 /// A server as it was found.
 #[derive(Clone, Debug)]
@@ -98,8 +103,7 @@ impl Server {
     /// The part of the settings that opening needs too, which may take its time.
     pub(super) fn words(&self) -> String {
         format!(
-            "SET NAMES utf8mb4 COLLATE {}; SET SESSION autocommit = 1, \
-             sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
+            "SET NAMES utf8mb4 COLLATE {}; SET SESSION autocommit = 1, {SQL_MODE}",
             self.collation
         )
     }

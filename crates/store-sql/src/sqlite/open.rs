@@ -1,6 +1,6 @@
 //! Opening a file: whose it is, which form it has, and what the schema declares beyond it.
 
-mod collections;
+mod existing;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -8,10 +8,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use crate::open::{self, OpenError};
-use crate::schema;
+use crate::open::OpenError;
+use crate::plan::{Declared, Existing};
 use crate::sqlite::{SQLITE, SqliteOptions};
 
 /// "TWND": marks a file as ours, where SQLite's own tools and `file` look for it.
@@ -38,12 +38,10 @@ pub(super) fn writer(options: &SqliteOptions) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     make_private(&options.path);
     let mut connection = Connection::open_with_flags(&options.path, flags)?;
-    if connection.is_readonly(rusqlite::MAIN_DB)? {
-        return Err(OpenError::ReadOnly(options.path.clone()));
-    }
+    check_writable(&connection, &options.path)?;
     connection.busy_timeout(Duration::from_millis(BUSY_MS))?;
     // Before anything is written: even the journal mode would change a file that is not ours.
-    let new = is_new(&connection, &options.path)?;
+    existing::is_new(&connection, &options.path)?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| match row.get_ref(0)?.as_str()? {
         "wal" => Ok(()),
         other => Err(rusqlite::Error::InvalidParameterName(format!(
@@ -58,27 +56,53 @@ pub(super) fn writer(options: &SqliteOptions) -> Result<Connection, OpenError> {
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
 
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if new {
-        for table in schema::journal(&SQLITE) {
-            transaction.execute_batch(&table)?;
-        }
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        let lanes = serde_json::json!(vec![0; usize::from(options.schema.lanes)]).to_string();
-        let epoch = options.new_epoch.to_string();
-        let head = "INSERT INTO head (one, epoch, position, time, lanes) VALUES (1, ?1, 0, 0, ?2)";
-        transaction.execute(head, params![epoch, lanes])?;
-        let migration = "INSERT INTO migrations (version, name, applied_at) VALUES (?1, ?2, ?3)";
-        for (version, name) in (1_i64..).zip(schema::MIGRATIONS) {
-            transaction.execute(migration, params![version, name, options.now.to_string()])?;
-        }
+    let existing = existing::read(&transaction, options)?;
+    for statement in statements(&existing, options)? {
+        transaction.execute_batch(&statement)?;
     }
-    let form: i64 = transaction.query_row("SELECT coalesce(max(version), 0) FROM migrations", [], |row| row.get(0))?;
-    open::check_form(form)?;
-    let lanes: usize = transaction.query_row("SELECT json_array_length(lanes) FROM head", [], |row| row.get(0))?;
-    open::check_lanes(lanes, options.schema.lanes)?;
-    collections::declare(&transaction, options)?;
     transaction.commit()?;
     Ok(connection)
+}
+
+/// What [`writer`] would run before it is there. Makes no file, and leaves one as it is.
+pub(super) fn plan(options: &SqliteOptions) -> Result<Vec<String>, OpenError> {
+    options.schema.check().map_err(OpenError::Schema)?;
+    // Of one that may not even be looked for, opening it says why.
+    if let Ok(false) = options.path.try_exists() {
+        return statements(&Existing::default(), options);
+    }
+    let mut log = options.path.clone().into_os_string();
+    log.push("-wal");
+    let has_log = Path::new(&log).exists();
+    let mut connection = existing(&options.path)?;
+    check_writable(&connection, &options.path)?;
+    // What a process that was killed has left in the log stays there, for whoever opens the store.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log)?;
+    let transaction = connection.transaction()?;
+    statements(&existing::read(&transaction, options)?, options)
+}
+
+/// What makes the file a store, or the one that it should be.
+fn statements(existing: &Existing, options: &SqliteOptions) -> Result<Vec<String>, OpenError> {
+    let declared = Declared {
+        schema: &options.schema,
+        rebuild: &options.rebuild,
+        epoch: options.new_epoch,
+        now: options.now,
+    };
+    let mut plan = existing.plan(&SQLITE, &declared)?;
+    if existing.form == 0 {
+        plan.insert(0, format!("PRAGMA application_id = {APPLICATION_ID}"));
+    }
+    Ok(plan)
+}
+
+/// SQLite would open it all the same.
+fn check_writable(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    match connection.is_readonly(rusqlite::MAIN_DB)? {
+        true => Err(OpenError::ReadOnly(path.to_owned())),
+        false => Ok(()),
+    }
 }
 
 /// A connection that writes the log back.
@@ -104,29 +128,6 @@ fn existing(path: &Path) -> Result<Connection, OpenError> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_millis(BUSY_MS))?;
     Ok(connection)
-}
-
-fn is_new(connection: &Connection, path: &Path) -> Result<bool, OpenError> {
-    let not_ours = |reason| OpenError::NotOurs {
-        path: path.to_owned(),
-        reason,
-    };
-    let id: i32 = match connection.query_row("PRAGMA application_id", [], |row| row.get(0)) {
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
-            return Err(not_ours("it is no SQLite database"));
-        }
-        other => other?,
-    };
-    if id == APPLICATION_ID {
-        return Ok(false);
-    }
-    let something = connection
-        .query_row("SELECT 1 FROM sqlite_schema", [], |_| Ok(()))
-        .optional()?;
-    if id != 0 || something.is_some() {
-        return Err(not_ours("it is another program's database"));
-    }
-    Ok(true)
 }
 
 #[cfg(test)]

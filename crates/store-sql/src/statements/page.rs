@@ -59,7 +59,7 @@ impl<'a> Page<'a> {
         let Some(index) = query.declared_index() else {
             return self.push(format_args!(" WHERE TRUE"));
         };
-        let walk = (self.dialect.walk_index)(&index_name(query.collection, index));
+        let walk = (self.dialect.walk_index)(&quoted(&index_name(query.collection, index)));
         self.push(format_args!("{walk}"));
         // A planner takes a partial index only if it sees the index's own condition.
         self.push(format_args!(" WHERE {} IS NOT NULL", quoted(index.columns[0])));
