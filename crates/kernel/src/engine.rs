@@ -139,8 +139,9 @@ impl Engine {
         let writer_id = parts.ids.uuid(parts.clock.now());
         let life = Life::new(writer_id.as_u64_pair().1);
         let (writer, task) = writer::writer(Setup {
-            // A replica's own name, so that its last batch is found when an outcome is unknown. An exclusive store has
-            // one writer, and needs one row.
+            // Where others write too, a name that nobody has had, so that its last batch is found when an outcome is
+            // unknown: what a predecessor sent before it was killed may still arrive. That leaves a small row behind for each
+            // start. An exclusive store has one writer, and needs one row.
             name: match parts.replica {
                 Some(_) => writer_id.to_string().into(),
                 None => service.as_str().into(),

@@ -37,6 +37,8 @@ pub const QUEUE_CLIENT_MAX: usize = 4096;
 pub const QUEUE_BACKGROUND_MAX: usize = 1024;
 /// How often a batch is decided again after conflicts.
 pub const CONFLICTS_MAX: usize = 16;
+/// How far ahead of a journal's time a group is decided that was behind it over and over.
+pub const TIME_LEAD_MAX: Duration = Duration::from_secs(1);
 /// How often a decision may ask for documents that are not in memory.
 pub const LOAD_ROUNDS_MAX: usize = 32;
 /// How long the outcome of a commit is asked for before the writer gives up on it.

@@ -506,6 +506,29 @@ async fn time_in_the_journal_never_runs_back() {
     assert!(times.is_sorted(), "{times:?}");
 }
 
+/// The other one commits without a pause, and its clock is ahead by more than a commit takes.
+#[tokio::test(start_paused = true)]
+async fn a_replica_whose_clock_is_behind_gets_its_turn() {
+    let store = memory();
+    let (behind, ahead) = (rig_on(Arc::clone(&store), true).await, rig_on(store, true).await);
+    ahead.clock.jump(jiff::SignedDuration::from_secs(1));
+    let (busy, clock, number) = (ahead.engine.clone(), Arc::clone(&ahead.clock), AtomicU64::new(0));
+    behind.store.overtake(move || {
+        clock.jump(jiff::SignedDuration::from_millis(7));
+        let (busy, number) = (busy.clone(), number.fetch_add(1, Ordering::Relaxed));
+        async move {
+            let counted = busy.writer().answer(Context::system("test"), move |unit| {
+                unit.decide::<Counter>(format!("busy-{number}"), "x".into())?;
+                Ok::<(), Error>(())
+            });
+            counted.await.unwrap();
+        }
+    });
+    for count in 1..=3 {
+        assert_eq!(behind.count("a", "x").await.unwrap(), count);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn writers_that_share_a_store_never_decide_on_what_is_stale() {
     let store = memory();

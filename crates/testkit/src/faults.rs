@@ -1,6 +1,8 @@
 //! Stores and buses that go wrong when a test says so.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +24,19 @@ pub enum Fault {
     UnknownBefore,
 }
 
+/// Something done by somebody else.
+type Other = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// What happens before each commit.
+#[derive(Default)]
+struct Before(Option<Arc<Other>>);
+
+impl fmt::Debug for Before {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Before").field(&self.0.is_some()).finish()
+    }
+}
+
 /// A store whose commits fail as told, and wait when told; and whose reads take turns when told.
 #[derive(Debug)]
 pub struct FaultyStore {
@@ -32,6 +47,7 @@ pub struct FaultyStore {
     gate: Semaphore,
     commits: Mutex<Vec<Arc<Batch>>>,
     scrubs: Mutex<Scrubs>,
+    before: Mutex<Before>,
 }
 
 /// What became of the wishes to be scrubbed.
@@ -53,6 +69,7 @@ impl FaultyStore {
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
             commits: Mutex::default(),
             scrubs: Mutex::default(),
+            before: Mutex::default(),
         })
     }
 
@@ -64,6 +81,14 @@ impl FaultyStore {
     /// Documents that contain this text are refused by the "database".
     pub fn refuse_content(&self, text: &str) {
         *lock(&self.refused) = Some(text.to_owned());
+    }
+
+    /// Before each commit this happens from now on, as if another replica were always faster.
+    pub fn overtake<F>(&self, other: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        lock(&self.before).0 = Some(Arc::new(Box::new(move || Box::pin(other()))));
     }
 
     /// Commits wait from now on, until [`FaultyStore::open`].
@@ -118,6 +143,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Store for FaultyStore {
     async fn commit(&self, batch: Arc<Batch>) -> Result<Committed, CommitError> {
         let _open = self.gate.acquire().await.map_err(StoreError::new)?;
+        let before = lock(&self.before).0.clone();
+        if let Some(other) = before {
+            other().await;
+        }
         let refused = lock(&self.refused).clone();
         if let Some(text) = refused
             && batch.puts.iter().any(|put| put.document.contains(&text))

@@ -13,7 +13,7 @@ use crate::overlay::{Beneath, Fault, Overlay};
 use crate::store::{Batch, CommitError, Committed, Conflict, Query, Store};
 use crate::unit::Turn;
 use crate::writer::job::{Job, Verdict};
-use crate::writer::{CONFLICTS_MAX, Error, LOAD_ROUNDS_MAX, Setup, UNKNOWN_OUTCOME_MAX};
+use crate::writer::{CONFLICTS_MAX, Error, LOAD_ROUNDS_MAX, Setup, TIME_LEAD_MAX, UNKNOWN_OUTCOME_MAX};
 
 /// The state that lasts from one group to the next.
 pub(crate) struct Groups<'a> {
@@ -273,7 +273,7 @@ impl<'a> Groups<'a> {
     fn again(&mut self, Crashed { mut jobs, error }: Crashed, conflicts: usize) -> Vec<Again> {
         let error = match error {
             CommitError::Conflict(found) if conflicts + 1 < CONFLICTS_MAX => {
-                self.learn(found);
+                self.learn(found, conflicts);
                 let conflicts = conflicts + 1;
                 return vec![Again { jobs, conflicts }];
             }
@@ -282,7 +282,7 @@ impl<'a> Groups<'a> {
                 return [jobs, second].map(|jobs| Again { jobs, conflicts: 0 }).into();
             }
             CommitError::Conflict(found) => {
-                self.learn(found);
+                self.learn(found, conflicts);
                 Error::Contended
             }
             CommitError::Content(reason) => Error::Content(reason.into()),
@@ -299,15 +299,25 @@ impl<'a> Groups<'a> {
         Vec::new()
     }
 
-    fn learn(&mut self, conflicts: Vec<Conflict>) {
-        for conflict in conflicts {
+    /// What a group has to know that is decided again, `before` conflicts having come before this one.
+    fn learn(&mut self, found: Vec<Conflict>, before: usize) {
+        for conflict in found {
             match conflict {
                 Conflict::Document(key) => self.setup.cache.forget(&key),
                 // The stream's version is known from a document; which one, only the service knows.
                 Conflict::Stream(_) => self.setup.cache.clear(),
-                Conflict::Time(head) => self.not_before = self.not_before.max(head),
+                Conflict::Time(head) => self.not_before = self.not_before.max(head + lead(before)),
             }
         }
+    }
+}
+
+/// How far beyond the journal's time a group is decided whose time was behind it as often. Replicas whose clocks are ahead
+/// by more than a commit takes may leave another time there with each try.
+fn lead(tries: usize) -> Duration {
+    match tries {
+        0 => Duration::ZERO,
+        _ => Duration::from_millis(1 << tries.min(10)).min(TIME_LEAD_MAX),
     }
 }
 
