@@ -11,16 +11,18 @@ use kernel::engine::schema;
 use kernel::store::Opened;
 use store_sql::{SqliteOptions, SqliteStore};
 
-use crate::stores::{Driver, Place, StoreUrl};
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "mongodb"))]
+use crate::stores::Driver;
+use crate::stores::{Place, StoreUrl};
 use crate::system::Described;
 
 /// What a driver needs to know of a store.
 pub(super) enum Opening {
     Sqlite(SqliteOptions),
     #[cfg(feature = "postgres")]
-    Postgres(store_sql::PostgresOptions),
+    Postgres(Box<store_sql::PostgresOptions>),
     #[cfg(feature = "mysql")]
-    Mysql(store_sql::MysqlOptions),
+    Mysql(Box<store_sql::MysqlOptions>),
     #[cfg(feature = "mongodb")]
     Mongodb(Box<store_mongodb::MongodbOptions>),
 }
@@ -47,13 +49,13 @@ impl Opening {
             StoreUrl::Server(Driver::Postgres, url) => {
                 let mut options = store_sql::PostgresOptions::new(&url.reveal(), place.name, schema, epoch, now)?;
                 options.rebuild = rebuild;
-                Self::Postgres(options)
+                Self::Postgres(Box::new(options))
             }
             #[cfg(feature = "mysql")]
             StoreUrl::Server(Driver::Mysql, url) => {
                 let mut options = store_sql::MysqlOptions::new(&url.reveal(), &url.database, schema, epoch, now)?;
                 options.rebuild = rebuild;
-                Self::Mysql(options)
+                Self::Mysql(Box::new(options))
             }
             #[cfg(feature = "mongodb")]
             StoreUrl::Server(Driver::Mongodb, url) => {
@@ -73,9 +75,9 @@ impl Opening {
                 tokio::task::spawn_blocking(|| SqliteStore::open(options).map(Arc::new)).await??
             }
             #[cfg(feature = "postgres")]
-            Self::Postgres(options) => Arc::new(store_sql::PostgresStore::open(options).await?),
+            Self::Postgres(options) => Arc::new(store_sql::PostgresStore::open(*options).await?),
             #[cfg(feature = "mysql")]
-            Self::Mysql(options) => Arc::new(store_sql::MysqlStore::open(options).await?),
+            Self::Mysql(options) => Arc::new(store_sql::MysqlStore::open(*options).await?),
             #[cfg(feature = "mongodb")]
             Self::Mongodb(options) => Arc::new(store_mongodb::MongodbStore::open(*options).await?),
         })
