@@ -11,10 +11,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::clock::Clock;
 use crate::context::Context;
-use crate::document::{Collection, Document, Kind};
+use crate::document::{Collection, Document, Key, Kind};
 use crate::effect::{LEASE, LEASE_RENEWAL};
 use crate::engine::Engine;
+use crate::store::{Store, StoreError};
 use crate::writer::{self, Priority};
 
 /// How often the others look at it.
@@ -50,6 +52,18 @@ pub(crate) enum Duty {
     Ours,
     /// Another one, whose consumers have not seen all events of these services.
     Theirs { behind_of: Vec<Service> },
+}
+
+/// Whether some replica works on this store now. Takes somewhat longer than a renewal to say, unless the last one has ended in
+/// order.
+pub async fn is_in_use(store: &dyn Store, clock: &dyn Clock) -> Result<bool, StoreError> {
+    let key = [Key::of::<Lease>(BACKGROUND)];
+    let seen = store.get(&key).await?;
+    if seen == [None] {
+        return Ok(false);
+    }
+    clock.sleep(LEASE_RENEWAL + LOOK).await;
+    Ok(store.get(&key).await? != seen)
 }
 
 /// Holds the lease when nobody else does, until told to stop; then it is given back.

@@ -20,7 +20,7 @@ pub mod feed;
 pub mod freshness;
 pub mod http;
 pub mod idempotency;
-mod lease;
+pub mod lease;
 pub mod memory;
 mod overlay;
 mod problem;

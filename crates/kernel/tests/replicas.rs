@@ -302,3 +302,32 @@ async fn a_replica_that_stands_by_knows_what_the_other_has_not_seen() {
     house.pass(20).await;
     assert_eq!(missing(), Missing::Unknown);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_store_is_in_use_while_a_replica_keeps_its_lease_up() {
+    let house = House::new().await;
+    let in_use = async || {
+        kernel::lease::is_in_use(house.shared.as_ref(), house.clock.as_ref())
+            .await
+            .unwrap()
+    };
+    assert!(!in_use().await, "nobody has ever worked on it");
+    let replica = house.replica(1).await;
+    house.pass(1).await;
+    assert!(in_use().await);
+    // As good as killed: it renews nothing any more.
+    replica.store.close();
+    house.pass(10).await;
+    assert!(!in_use().await);
+    replica.store.open();
+    house.pass(10).await;
+    assert!(in_use().await);
+    replica.engine.stop_background().await;
+    let asked = house.clock.monotonic();
+    assert!(!in_use().await);
+    assert_eq!(
+        house.clock.monotonic(),
+        asked,
+        "a lease that was given back is not waited for"
+    );
+}

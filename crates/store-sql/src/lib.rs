@@ -25,4 +25,4 @@ pub use crate::mysql::{MysqlOptions, MysqlStore};
 pub use crate::open::OpenError;
 #[cfg(feature = "postgres")]
 pub use crate::postgres::{PostgresOptions, PostgresStore};
-pub use crate::sqlite::{SqliteOptions, SqliteStore, snapshot};
+pub use crate::sqlite::{SqliteOptions, SqliteStore, check_unused, snapshot};

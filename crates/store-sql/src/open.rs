@@ -14,6 +14,9 @@ use crate::schema;
 /// Why a store was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// Another process has opened it as its own.
+    #[error("{0} is in use by another process: stop that one first")]
+    InUse(PathBuf),
     /// The declared schema cannot be kept: a mistake in the program.
     #[error("the schema is wrong: {0}")]
     Schema(String),

@@ -10,8 +10,9 @@ mod prepared;
 mod readers;
 mod writer;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
@@ -70,8 +71,8 @@ pub struct SqliteOptions {
     pub now: Timestamp,
     /// How many reads run at once, each on a connection of its own.
     pub readers: usize,
-    /// Whether nobody else has the file open: what was committed here is then all there is, and the journal's latest
-    /// events are read from memory.
+    /// Whether nobody else may open the file so: what was committed here is then all there is, and the journal's latest
+    /// events are read from memory. Kept by a lock on a file beside it, `-lock`.
     pub alone: bool,
     /// Collections to empty, because the caller is about to fill them again from the journal or by a consumer. They get
     /// the columns and indexes declared now. The store remembers them, and opens only for a caller that names them
@@ -94,6 +95,11 @@ impl SqliteOptions {
     }
 }
 
+/// Refuses a file that a process has open as its own.
+pub fn check_unused(path: &Path) -> Result<(), OpenError> {
+    open::lock(path).map(drop)
+}
+
 /// What is in a file at one moment, whether somebody writes to it or not. Blocks while it opens the file.
 pub fn snapshot(path: &Path) -> Result<Box<dyn Snapshot>, StoreError> {
     Ok(Box::new(SqliteSnapshot::of(path)?))
@@ -101,7 +107,7 @@ pub fn snapshot(path: &Path) -> Result<Box<dyn Snapshot>, StoreError> {
 
 /// A service's store in one SQLite file.
 ///
-/// Two processes must not have the same file open; the binary locks the data directory. Dropping the store finishes
+/// Two processes must not have the same file open, which [`SqliteOptions::alone`] sees to. Dropping the store finishes
 /// the commits that are queued and waits for them; [`Opened::close`] does so without blocking the runtime.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -112,11 +118,17 @@ pub struct SqliteStore {
     latest: Option<Arc<Latest>>,
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
+    /// Held until the store is closed, if it is this process's alone.
+    lock: Mutex<Option<File>>,
 }
 
 impl SqliteStore {
     /// Opens the store or makes it, with whatever the schema declares. Blocks while it does.
     pub fn open(options: SqliteOptions) -> Result<Self, OpenError> {
+        let lock = match options.alone {
+            true => Some(open::lock(&options.path)?),
+            false => None,
+        };
         let connection = open::writer(&options)?;
         let readers = (0..options.readers.max(1))
             .map(|_| open::reader(&options.path))
@@ -141,6 +153,7 @@ impl SqliteStore {
             latest: options.alone.then_some(latest),
             jobs: Some(jobs),
             writer: Some(writer),
+            lock: Mutex::new(lock),
         })
     }
 
@@ -219,6 +232,7 @@ impl Opened for SqliteStore {
             // An error means that the writer had already gone.
             let _ = closed.await;
         }
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 

@@ -388,3 +388,20 @@ async fn a_person_can_read_the_tables() {
     );
     assert_eq!(one("PRAGMA integrity_check"), "ok");
 }
+
+#[tokio::test]
+async fn a_file_that_is_one_process_alone_is_opened_by_no_other() {
+    let file = File::new();
+    let alone = || SqliteOptions {
+        alone: true,
+        ..file.options(&THINGS)
+    };
+    let store = SqliteStore::open(alone()).expect("the store opens");
+    let refusal = file.refusal(alone());
+    assert!(matches!(refusal, OpenError::InUse(_)), "{refusal}");
+    assert!(store_sql::check_unused(&file.path()).is_err());
+    store.close().await;
+    let again = SqliteStore::open(alone()).expect("it was let go of");
+    drop(again);
+    assert!(store_sql::check_unused(&file.path()).is_ok());
+}

@@ -14,7 +14,7 @@ mod value;
 use value::Setting;
 pub use value::{Concealed, List, Span};
 
-use crate::stores::StoreUrl;
+use crate::stores::{Place, StoreUrl};
 
 /// The file looked for in the working directory unless `--config` names another.
 pub const FILE: &str = "tradewind.toml";
@@ -319,6 +319,7 @@ impl Config {
         if let Some(password) = &self.admin_password {
             Password::try_from(password.reveal().to_owned()).map_err(|error| anyhow!("admin_password: {error}"))?;
         }
+        Place::check_apart(self)?;
         notifications::check_templates(self.templates.as_deref()).map_err(|error| anyhow!("templates: {error}"))?;
         let origins = gateway::config::Origins::try_from(self.cors_origins.0.clone());
         origins.map_err(|error| anyhow!("cors_origins: {error}"))?;
@@ -372,6 +373,39 @@ mod tests {
             error.contains("listen") && error.contains("TRADEWIND_LISTEN"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn services_that_would_share_a_store_are_refused() {
+        let stores = |stores: &[(&str, &str)]| {
+            let variables = stores
+                .iter()
+                .map(|(name, url)| (format!("TRADEWIND_{name}STORE"), *url));
+            let variables: Vec<(String, &str)> = variables.collect();
+            let variables: Vec<(&str, &str)> = variables.iter().map(|(name, url)| (name.as_str(), *url)).collect();
+            from_environment(&variables).map(drop)
+        };
+        let refused = [
+            [("USERS_", "sqlite:/a/shop.db"), ("ORDERS_", "sqlite:/a/shop.db")],
+            [("", "sqlite:/a"), ("ORDERS_", "sqlite:/a/users.sqlite")],
+        ];
+        for given in refused {
+            let error = stores(&given)
+                .expect_err("one store has room for one service")
+                .to_string();
+            assert!(error.contains("users and orders would share"), "{error}");
+        }
+        stores(&[("", "sqlite:/a"), ("ORDERS_", "sqlite:/b/users.sqlite")]).expect("they are apart");
+    }
+
+    #[test]
+    #[cfg(feature = "full")]
+    fn services_are_apart_in_one_postgres_and_nowhere_else() {
+        for (scheme, is_apart) in [("postgres", true), ("mysql", false), ("mongodb", false)] {
+            let url = format!("{scheme}://h/shop");
+            let given = [("TRADEWIND_USERS_STORE", &*url), ("TRADEWIND_ORDERS_STORE", &*url)];
+            assert_eq!(from_environment(&given).is_ok(), is_apart, "{scheme}");
+        }
     }
 
     #[test]

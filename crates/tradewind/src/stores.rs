@@ -1,6 +1,7 @@
 //! Where the services' stores are, and opening them.
 
 mod opening;
+mod reading;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,12 +13,13 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use contracts::Service;
 use kernel::clock::{Clock, Ids};
 use kernel::store::Opened;
-use kernel::store::carry::Snapshot;
+use kernel::store::opening::Refusal;
 
 use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::stores::opening::Opening;
-use crate::system::Described;
+pub use crate::stores::reading::Source;
+use crate::system::{Described, SERVICES};
 
 /// A database, by its URL.
 #[derive(Clone, PartialEq, Eq)]
@@ -154,6 +156,10 @@ fn server_url(text: &str) -> Result<ServerUrl> {
     if authority.is_empty() {
         bail!("names no server; {example}");
     }
+    if path.contains('@') {
+        // What stands before it belongs to a password, then, and is not repeated.
+        bail!("has an @ behind a /; write / in a name or password as %2F, and @ as %40");
+    }
     if database.is_empty() || !database.chars().all(is_plain) {
         bail!("must name a database of letters, digits, _ and -; {example}");
     }
@@ -250,6 +256,35 @@ impl Place {
         }
     }
 
+    /// Refuses a configuration in which two services would write into one store: it has room for one journal.
+    pub fn check_apart(config: &Config) -> Result<()> {
+        let data = DataDirectory::imagine(&config.data)?;
+        let places = SERVICES.map(|described| Self::of(described.service, config, &data));
+        for (number, place) in places.iter().enumerate() {
+            let same = places[..number].iter().find(|other| other.is_same_store(place));
+            if let Some(other) = same {
+                bail!(
+                    "{} and {} would share the store {place}, which has room for one of them: give each its own, or set \
+                     TRADEWIND_STORE alone",
+                    other.service,
+                    place.service
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn is_same_store(&self, other: &Self) -> bool {
+        let parts_by_name = matches!(self.url, StoreUrl::Server(Driver::Postgres, _));
+        match (&self.url, &other.url) {
+            (StoreUrl::Server(_, one), StoreUrl::Server(_, two)) => {
+                let is_same_database = one.server == two.server && one.database == two.database;
+                is_same_database && (!parts_by_name || self.name == other.name)
+            }
+            (one, two) => one == two,
+        }
+    }
+
     /// Whether other processes may write there too.
     #[must_use]
     pub fn is_shared(&self) -> bool {
@@ -265,18 +300,6 @@ impl Place {
         }
     }
 
-    /// The store as it is now, whoever uses it meanwhile. It must be there.
-    pub async fn snapshot(&self, described: &Described, ids: &Ids, clock: &dyn Clock) -> Result<Box<dyn Snapshot>> {
-        let snapshot = match &self.url {
-            StoreUrl::Sqlite(path) => {
-                let path = path.clone();
-                tokio::task::spawn_blocking(move || store_sql::snapshot(&path)).await?
-            }
-            StoreUrl::Server(..) => self.open(described, Vec::new(), ids, clock).await?.snapshot().await,
-        };
-        snapshot.with_context(|| format!("cannot read the store of {} at {self}", self.service))
-    }
-
     /// Opens, and so makes and migrates, the store. The collections of `rebuild` are emptied, to be filled again.
     pub async fn open(
         &self,
@@ -287,6 +310,23 @@ impl Place {
     ) -> Result<Arc<dyn Opened>> {
         let opened = async { Opening::of(self, described, rebuild, ids, clock)?.open().await };
         opened.await.with_context(|| self.unopened())
+    }
+
+    /// Refuses a store that a running shop uses, as far as others may use it at all. It is made and migrated if need be.
+    pub async fn check_unused(&self, described: &Described, ids: &Ids, clock: &dyn Clock) -> Result<()> {
+        if !self.is_shared() {
+            return Ok(());
+        }
+        match self.open(described, Vec::new(), ids, clock).await {
+            Ok(store) => {
+                let checked = reading::check_unused(self, store.as_ref(), clock).await;
+                store.close().await;
+                checked
+            }
+            // No shop starts on it before it is whole.
+            Err(error) if is_unfinished(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// What opening it would run, in order: SQL, or commands for mongosh. Changes nothing; refuses what opening refuses.
@@ -307,6 +347,19 @@ impl Place {
     fn unopened(&self) -> String {
         format!("cannot open the store of {} at {self}", self.service)
     }
+}
+
+/// Whether a store was not opened because it is not whole: filling it was begun and not finished.
+#[must_use]
+pub fn is_unfinished(error: &anyhow::Error) -> bool {
+    #[cfg(feature = "mongodb")]
+    if let Some(store_mongodb::OpenError::Refused(refusal)) = error.downcast_ref() {
+        return matches!(refusal, Refusal::Unfinished(_));
+    }
+    matches!(
+        error.downcast_ref(),
+        Some(store_sql::OpenError::Refused(Refusal::Unfinished(_)))
+    )
 }
 
 impl fmt::Display for Place {
@@ -367,6 +420,17 @@ mod tests {
         for text in ["mysql://h", "mysql://h/", "mysql:///d", "mysql://h/a b", "mysql:h/d"] {
             assert!(server_url(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_part_of_a_password_is_not_taken_for_a_database() {
+        let error = server_url("postgres://me:ab/cd?ef@host/db")
+            .err()
+            .expect("it is refused");
+        assert!(
+            error.to_string().contains("%2F") && !error.to_string().contains("ab"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod existing;
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -30,6 +30,25 @@ const READER_STATEMENTS_MAX: usize = 256;
 fn make_private(path: &Path) {
     // Where it cannot be made, opening it says why.
     let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+}
+
+/// Keeps other processes out for as long as the file is open that this gives. SQLite's own locks are on the database: closing
+/// another handle of it would drop them.
+pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push("-lock");
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&beside)
+        .map_err(|error| OpenError::Database(Box::new(error)))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(OpenError::Database(Box::new(error))),
+    }
 }
 
 /// The connection that writes, to a file that has everything the schema declares.

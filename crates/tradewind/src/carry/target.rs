@@ -6,10 +6,9 @@ use anyhow::{Result, bail};
 use kernel::clock::{Clock, Ids};
 use kernel::engine::schema;
 use kernel::event::Position;
-use kernel::store::opening::Refusal;
 use kernel::store::{Opened, Query};
 
-use crate::stores::Place;
+use crate::stores::{Place, is_unfinished};
 use crate::system::Described;
 
 /// What the store says of itself until it is whole: by this name the same command goes on, and no other opens it.
@@ -53,15 +52,6 @@ pub async fn open(
         Err(error) => return Err(error),
     }
     place.open(described, vec![purpose.mark()], ids, clock).await
-}
-
-fn is_unfinished(error: &anyhow::Error) -> bool {
-    use store_sql::OpenError as Sql;
-    #[cfg(feature = "mongodb")]
-    if let Some(store_mongodb::OpenError::Refused(refusal)) = error.downcast_ref() {
-        return matches!(refusal, Refusal::Unfinished(_));
-    }
-    matches!(error.downcast_ref(), Some(Sql::Refused(Refusal::Unfinished(_))))
 }
 
 async fn is_empty(store: &dyn Opened, described: &Described) -> Result<bool> {

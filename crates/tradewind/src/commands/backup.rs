@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use contracts::Service;
@@ -15,11 +16,12 @@ use crate::carry::{self, Sum};
 use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::output;
-use crate::stores::Place;
-use crate::system::{Described, SERVICES};
+use crate::stores::{Place, Source};
+use crate::system::SERVICES;
 
-/// How often all stores are looked at again until what they say fits together.
+/// How often all stores are looked at again until what they say fits together, and how soon.
 const LOOKS_MAX: u32 = 100;
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Where to.
 #[derive(Debug, clap::Args)]
@@ -38,9 +40,18 @@ type Snapshots = BTreeMap<Service, Box<dyn Snapshot>>;
 pub async fn run(config: &Config, options: &Options) -> Result<()> {
     let data = DataDirectory::look(&config.data)?;
     let clock = SystemClock::new();
-    let places = SERVICES.map(|described| (described, Place::of(described.service, config, &data)));
+    let ids = Ids::from_entropy();
+    let opening = SERVICES.iter().map(|described| {
+        let place = Place::of(described.service, config, &data);
+        let (ids, clock) = (&ids, &clock);
+        async move {
+            let source = Source::of(&place, described, ids, clock).await?;
+            anyhow::Ok((described.service, source))
+        }
+    });
+    let sources = futures::future::try_join_all(opening).await?;
     let mut writing = Writing::begin(&options.to, clock.now())?;
-    let mut snapshots = at_one_moment(&places).await?;
+    let mut snapshots = at_one_moment(&sources, &clock).await?;
     for described in &SERVICES {
         let service = described.service;
         let Some(snapshot) = snapshots.get_mut(&service) else {
@@ -65,25 +76,27 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
         }
     }
     let manifest = writing.finish()?;
+    drop(snapshots);
+    futures::future::join_all(sources.iter().map(|(_, source)| source.close())).await;
     match options.json {
         true => output::json(&manifest),
         false => output::line(format_args!("The backup is in {}", options.to.display())),
     }
 }
 
-/// Of all services, such that none has seen of another what the other's does not hold. Those that lack something are
+/// Of all services, such that none has seen of another what the other's does not hold. Should some lack something, all are
 /// looked at again, a little later.
-async fn at_one_moment(places: &[(Described, Place)]) -> Result<Snapshots> {
-    let (clock, ids) = (SystemClock::new(), Ids::from_entropy());
+async fn at_one_moment(sources: &[(Service, Source)], clock: &SystemClock) -> Result<Snapshots> {
     for _ in 0..LOOKS_MAX {
-        let opening = places.iter().map(|(described, place)| async {
-            let snapshot = place.snapshot(described, &ids, &clock).await?;
-            Ok::<_, anyhow::Error>((described.service, snapshot))
-        });
-        let mut snapshots: Snapshots = futures::future::try_join_all(opening).await?.into_iter().collect();
+        let looking = sources
+            .iter()
+            .map(|(service, source)| async { anyhow::Ok((*service, source.snapshot().await?)) });
+        let mut snapshots: Snapshots = futures::future::try_join_all(looking).await?.into_iter().collect();
         if fit_together(&mut snapshots).await? {
             return Ok(snapshots);
         }
+        drop(snapshots);
+        clock.sleep(LOOK_PAUSE).await;
     }
     bail!(
         "the shop is too busy to be looked at all at once ({LOOKS_MAX} tries): back it up at a quieter time, or stop it"

@@ -10,7 +10,7 @@ use crate::carry::{self, Sum};
 use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::output;
-use crate::stores::{Place, StoreUrl};
+use crate::stores::{Place, Source, StoreUrl};
 use crate::system::{Described, SERVICES};
 
 /// From where, and where to.
@@ -78,7 +78,9 @@ async fn copy(described: &Described, from: &Place, to: &Place, quiet: bool) -> R
     let (clock, ids) = (SystemClock::new(), Ids::from_entropy());
     let collections = described.by_name();
     let bar = carry::progress(service, quiet)?;
-    let mut source = from.snapshot(described, &ids, &clock).await?;
+    let held = Source::of(from, described, &ids, &clock).await?;
+    held.check_unused(&clock).await?;
+    let mut source = held.snapshot().await?;
     let store = target::open(to, described, Purpose::Copy, &ids, &clock).await?;
     let epoch = source.head().epoch;
     check_continues(store.as_ref(), source.head(), to).await?;
@@ -87,21 +89,22 @@ async fn copy(described: &Described, from: &Place, to: &Place, quiet: bool) -> R
         .with_context(|| format!("{to} is not whole; run this again to go on"))?;
     drop(source);
     // Looked at anew: whatever was written since the copy began makes it worthless.
-    let mut source = from.snapshot(described, &ids, &clock).await?;
+    let mut source = held.snapshot().await?;
     let mut target = store.snapshot().await?;
-    let held = carry::sum(source.as_mut(), &collections, &bar).await?;
+    let sum = carry::sum(source.as_mut(), &collections, &bar).await?;
     let copied = carry::sum(target.as_mut(), &collections, &bar).await?;
-    if held != copied {
+    if sum != copied {
         bail!(
-            "{service} has changed while it was copied, or the copy is wrong: {held:?} became {copied:?}; stop whatever \
+            "{service} has changed while it was copied, or the copy is wrong: {sum:?} became {copied:?}; stop whatever \
              uses {from}, remove {to}, and run this again"
         );
     }
-    drop(target);
+    drop((source, target));
+    held.close().await;
     store.finish_rebuild().await?;
     store.close().await;
     bar.finish_and_clear();
-    Ok(held)
+    Ok(sum)
 }
 
 /// Whether what is there already is the beginning of the same journal.

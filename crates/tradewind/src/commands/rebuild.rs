@@ -52,6 +52,7 @@ async fn rebuild_one(place: &Place, described: &Described, quiet: bool) -> Resul
         .iter()
         .filter(|collection| collection.kind == Kind::View);
     let views = views.map(|collection| collection.name).collect();
+    place.check_unused(described, &ids, &clock).await?;
     let opened = place.open(described, views, &ids, &clock).await?;
     let store: Arc<dyn Store> = Arc::clone(&opened) as _;
     let bar = if quiet {

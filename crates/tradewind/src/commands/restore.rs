@@ -37,6 +37,13 @@ pub struct Options {
 pub async fn run(config: &Config, options: &Options) -> Result<()> {
     let data = DataDirectory::lock(&config.data)?;
     let manifest = backup::manifest(&options.from)?;
+    // Of the others too: they are told where they stand.
+    let (clock, ids) = (SystemClock::new(), Ids::from_entropy());
+    let places = SERVICES.map(|described| (Place::of(described.service, config, &data), described));
+    let checks = places
+        .iter()
+        .map(|(place, described)| place.check_unused(described, &ids, &clock));
+    futures::future::try_join_all(checks).await?;
     let mut restored = Vec::new();
     for described in &SERVICES {
         let service = described.service;

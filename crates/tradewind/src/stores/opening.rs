@@ -40,7 +40,6 @@ impl Opening {
         Ok(match &place.url {
             StoreUrl::Sqlite(path) => {
                 let mut options = SqliteOptions::new(path, schema, epoch, now);
-                // Whoever has the data directory has locked it.
                 options.alone = true;
                 options.rebuild = rebuild;
                 Self::Sqlite(options)
