@@ -48,7 +48,11 @@ async fn three_hundred_buyers_get_fifty_pieces(kind: Kind) {
     let product = admin[0].product(PIECES).await;
     let buyer = pair.both(&pair.servers[0].customer().await);
     let order = async |number: usize| buy(&buyer[number % 2], &product).await;
-    let placed: Vec<String> = stream::iter(0..BUYERS).map(order).buffer_unordered(64).collect().await;
+    let placed: Vec<String> = stream::iter(0..BUYERS)
+        .map(order)
+        .buffer_unordered(BUYERS)
+        .collect()
+        .await;
 
     let mut ends: BTreeMap<String, usize> = BTreeMap::new();
     for (number, id) in placed.iter().enumerate() {

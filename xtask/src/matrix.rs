@@ -30,6 +30,16 @@ impl Matrix {
             self.rows.entry(obligation.to_owned()).or_default()[place] = Some(outcome == "ok");
         }
     }
+
+    /// What was tested on the first store, to which nothing is peculiar, and not on each of the others.
+    pub(crate) fn gaps(&self) -> Vec<String> {
+        let suite = self.rows.iter().filter(|(_, row)| row[0].is_some());
+        let gaps = suite.flat_map(|(obligation, row)| {
+            let untested = STORES.iter().zip(row).filter(|(_, outcome)| outcome.is_none());
+            untested.map(move |(store, _)| format!("{store}::{obligation}"))
+        });
+        gaps.collect()
+    }
 }
 
 /// A table with a column for each store that was tested. Of some stores more is tested than the suite; such rows are left
@@ -96,5 +106,19 @@ mod tests {
                 "no_update_is_lost      ok        ok",
             ]
         );
+    }
+
+    #[test]
+    fn an_obligation_that_was_not_tested_on_each_store_is_a_gap() {
+        let mut matrix = Matrix::default();
+        for store in STORES {
+            matrix.note(&format!("test {store}::no_update_is_lost ... ok"));
+        }
+        matrix.note("test postgres::only_here ... ok");
+        assert!(matrix.gaps().is_empty());
+        for store in &STORES[..4] {
+            matrix.note(&format!("test {store}::ids_compare_as_bytes ... ok"));
+        }
+        assert_eq!(matrix.gaps(), ["mongodb::ids_compare_as_bytes"]);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use crate::step::{Outcome, Seen, Step};
 use crate::tally::Tally;
@@ -30,6 +30,7 @@ impl Report {
     /// Runs the steps until one fails, and says how it went.
     pub(crate) fn run(mut self, steps: &[Step]) -> ExitCode {
         let failure = steps.iter().find_map(|step| self.add(step).err());
+        let failure = failure.or_else(|| self.untested());
         println!("\n{self}");
         match failure {
             None => ExitCode::SUCCESS,
@@ -38,6 +39,13 @@ impl Report {
                 ExitCode::FAILURE
             }
         }
+    }
+
+    /// Where there are servers, each obligation of a store is tested on each of them.
+    fn untested(&self) -> Option<anyhow::Error> {
+        let gaps = self.seen.matrix.gaps();
+        let is_whole = self.given.is_empty() || gaps.is_empty();
+        (!is_whole).then(|| anyhow!("not tested: {}", gaps.join(", ")))
     }
 
     /// Runs the step and notes how it went.
