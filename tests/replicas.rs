@@ -5,12 +5,21 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use contracts::{OrderId, ProductId, Service, UserId, order, product};
 use futures::StreamExt as _;
 use futures::stream;
+use inventory::Inventory;
+use kernel::clock::{Clock, Ids};
+use kernel::engine::{Engine, Parts};
+use kernel::event::Position;
 use serde_json::{Value, json};
 use servers::{Fresh, Kind};
+use testkit::harness::Harness;
+use tradewind::stores::Place;
+use tradewind::system::SERVICES;
 
 use support::{Actor, Product, Server, id_of};
 
@@ -110,12 +119,74 @@ async fn either_goes_on_when_the_other_is_killed(kind: Kind) {
     }
 }
 
+/// Each takes the lease for its own, as a replica does that has not noticed yet that it lost it: both are handed every event
+/// and decide on the same stock.
+async fn two_that_decide_on_the_same_stock_sell_each_piece_once(kind: Kind) {
+    let databases = Fresh::new(kind).unwrap();
+    let harness = Harness::new(Service::Inventory, inventory::COLLECTIONS).await;
+    let described = SERVICES.iter().find(|it| it.service == Service::Inventory).unwrap();
+    let place = Place::within(Service::Inventory, &databases.url().parse().unwrap());
+    let clock: Arc<dyn Clock> = Arc::clone(harness.clock()) as _;
+    let replica = Some(harness.uuid());
+    let mut processes = Vec::new();
+    for _ in 0..2 {
+        let ids = Arc::new(Ids::from_entropy());
+        let parts = Parts {
+            store: place.open(described, Vec::new(), &ids, clock.as_ref()).await.unwrap(),
+            replica,
+            clock: Arc::clone(&clock),
+            ids,
+        };
+        let engine = Engine::start(Service::Inventory, parts).await.unwrap();
+        let inventory = Inventory::start(engine.clone(), harness.bus(), harness.verifier());
+        processes.push((engine, inventory.await.unwrap()));
+    }
+    let created = json!({"product_id": ProductId::from_uuid(harness.uuid()), "sku": "HOT", "name": "Lamp",
+        "initial_stock": PIECES, "price": {"amount": 5, "currency": "EUR"}});
+    let created: product::Created = serde_json::from_value(created).unwrap();
+    let product = created.product_id;
+    harness.publish(Service::Catalog, product, created).await;
+    for _ in 0..BUYERS {
+        let id = OrderId::from_uuid(harness.uuid());
+        let price = json!({"amount": 5, "currency": "EUR"});
+        let line = json!({"sku": "HOT", "product_id": product, "name": "Lamp", "quantity": 1,
+            "unit_price": price, "total": price});
+        let placed = json!({"order_id": id, "user_id": UserId::from_uuid(id.uuid()), "lines": [line], "total": price});
+        let placed: order::Placed = serde_json::from_value(placed).unwrap();
+        harness.publish(Service::Orders, id, placed).await;
+    }
+    for (engine, inventory) in &processes {
+        harness.settle(inventory.consumers()).await;
+        let stock = inventory.stock(&"HOT".try_into().unwrap()).await.unwrap();
+        assert_eq!((stock.available(), stock.shown().reserved), (0, PIECES));
+        let journal = engine
+            .reader()
+            .store()
+            .tail(Position::START, 10_000)
+            .await
+            .unwrap()
+            .events;
+        let count = |wanted: &str| journal.iter().filter(|event| event.event_type == wanted).count() as u64;
+        assert_eq!(count("inventory.reserved"), PIECES);
+        assert_eq!(count("inventory.rejected"), BUYERS as u64 - PIECES);
+    }
+    for (engine, _) in processes {
+        engine.stop_background().await;
+        engine.stop().await;
+    }
+}
+
 macro_rules! on {
     ($($kind:ident: $name:ident;)+) => {$(
         mod $name {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn three_hundred_buyers_get_fifty_pieces() {
                 super::three_hundred_buyers_get_fifty_pieces(super::Kind::$kind).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn two_that_decide_on_the_same_stock_sell_each_piece_once() {
+                super::two_that_decide_on_the_same_stock_sell_each_piece_once(super::Kind::$kind).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
