@@ -10,6 +10,8 @@ mod mysql;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod network;
 mod open;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod packets;
 mod plan;
 #[cfg(feature = "postgres")]
 mod postgres;

@@ -36,6 +36,7 @@ use crate::mysql::statements::Statements;
 use crate::mysql::transaction::MysqlTransaction;
 use crate::network::{self, Reading, unavailable};
 use crate::open::OpenError;
+use crate::packets;
 use crate::reach;
 use crate::rows;
 use crate::statements::{Page, Parameter, Section};
@@ -112,7 +113,7 @@ impl MysqlStore {
     pub async fn open(options: MysqlOptions) -> Result<Self, OpenError> {
         options.schema.check().map_err(OpenError::Schema)?;
         let server = open::declare(&options).await?;
-        let pool = pool(&server, options.connections);
+        let pool = pool(&server, &options.connect, options.connections);
         let pool = pool.connect_with(options.connect.database(&options.database)).await?;
         Ok(Self {
             statements: Arc::new(Statements::new(&options.schema, server.packet_bytes_max)),
@@ -168,12 +169,14 @@ impl MysqlStore {
 }
 
 /// Connections that are told what a connection is to be like.
-fn pool(server: &Server, connections: u32) -> MySqlPoolOptions {
+fn pool(server: &Server, connect: &MySqlConnectOptions, connections: u32) -> MySqlPoolOptions {
     let settings: Arc<str> = server.settings().into();
+    let port = connect.get_port();
     MySqlPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_MAX)
         .after_connect(move |connection, _| {
+            packets::send_at_once(port);
             let settings = AssertSqlSafe(Arc::clone(&settings));
             Box::pin(async move { sqlx::raw_sql(settings).execute(connection).await.map(drop) })
         })
@@ -208,8 +211,9 @@ impl Opened for MysqlStore {
     }
 
     async fn insert(&self, batches: Vec<Arc<Batch>>, mut after: Position) -> Result<(), CommitError> {
-        let one = pool(&self.server, 1).test_before_acquire(false);
-        let one = one.connect_lazy_with((*self.pool.connect_options()).clone());
+        let connect = self.pool.connect_options();
+        let one = pool(&self.server, &connect, 1).test_before_acquire(false);
+        let one = one.connect_lazy_with((*connect).clone());
         for batch in batches {
             let begun = one.begin().await.map_err(|error| unavailable(&error))?;
             let transaction = MysqlTransaction::new(begun, Arc::clone(&self.statements));

@@ -26,6 +26,7 @@ use uuid::Uuid;
 use crate::dialect::Dialect;
 use crate::network::{self, Reading, unavailable};
 use crate::open::OpenError;
+use crate::packets;
 use crate::postgres::statements::Statements;
 use crate::postgres::transaction::PostgresTransaction;
 use crate::reach;
@@ -133,10 +134,8 @@ impl PostgresStore {
     pub async fn open(options: PostgresOptions) -> Result<Self, OpenError> {
         options.schema.check().map_err(OpenError::Schema)?;
         open::declare(&options).await?;
-        let pool = PgPoolOptions::new()
-            .max_connections(options.connections)
-            .acquire_timeout(ACQUIRE_MAX)
-            .connect_lazy_with(options.connect);
+        let pool = pool(&options.connect, options.connections);
+        let pool = pool.connect_lazy_with(options.connect);
         Ok(Self {
             statements: Arc::new(Statements::new(&options.schema)),
             schema: options.schema,
@@ -153,6 +152,17 @@ impl PostgresStore {
     async fn read(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>, StoreError> {
         self.pool.acquire().await.map_err(|error| unavailable(&error))
     }
+}
+
+fn pool(connect: &PgConnectOptions, connections: u32) -> PgPoolOptions {
+    let port = connect.get_port();
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_MAX)
+        .after_connect(move |_, _| {
+            packets::send_at_once(port);
+            Box::pin(async { Ok(()) })
+        })
 }
 
 async fn commit(pool: PgPool, statements: Arc<Statements>, batch: Arc<Batch>) -> Result<Committed, CommitError> {
@@ -177,8 +187,9 @@ impl Opened for PostgresStore {
     }
 
     async fn insert(&self, batches: Vec<Arc<Batch>>, mut after: Position) -> Result<(), CommitError> {
-        let one = PgPoolOptions::new().max_connections(1).test_before_acquire(false);
-        let one = one.connect_lazy_with((*self.pool.connect_options()).clone());
+        let connect = self.pool.connect_options();
+        let one = pool(&connect, 1).test_before_acquire(false);
+        let one = one.connect_lazy_with((*connect).clone());
         for batch in batches {
             let begun = one.begin().await.map_err(|error| unavailable(&error))?;
             let transaction = PostgresTransaction::new(begun, Arc::clone(&self.statements));
