@@ -172,9 +172,10 @@ pub(crate) fn is_unknown(error: &Error) -> bool {
     error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
 }
 
-/// Whether a transaction that begins anew may get further: it met with another one, or with a change of a collection.
+/// Whether a transaction that begins anew may get further: it met with another one or with a change of a collection, or
+/// lost its server. Where none was found, that was waited for already.
 pub(crate) fn is_transient(error: &Error) -> bool {
-    matches!(&*error.kind, ErrorKind::Command(_)) && error.contains_label(TRANSIENT_TRANSACTION_ERROR)
+    !matches!(&*error.kind, ErrorKind::ServerSelection { .. }) && error.contains_label(TRANSIENT_TRANSACTION_ERROR)
 }
 
 /// Whether another transaction has the head, or will have had it in a moment.

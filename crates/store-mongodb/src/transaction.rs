@@ -63,6 +63,12 @@ impl MongodbTransaction {
         let _ = timeout(ROLL_BACK_MAX, self.session.abort_transaction()).await;
     }
 
+    /// What a failure means, once it was noted whether another transaction may succeed.
+    pub(crate) fn failed(&mut self, error: &Error, meaning: fn(&Error) -> CommitError) -> CommitError {
+        self.is_transient = failure::is_transient(error);
+        meaning(error)
+    }
+
     /// Tries until no other transaction has the head. MongoDB does not let a transaction wait for another one: it refuses
     /// at once whichever came later.
     async fn wait_for_head(&mut self) -> Result<HeadRow, CommitError> {
@@ -71,7 +77,7 @@ impl MongodbTransaction {
         loop {
             match self.try_head().await {
                 Err(error) if is_taken(&error) => {}
-                other => return other.map_err(|error| of_statement(&error)),
+                other => return other.map_err(|error| self.failed(&error, of_statement)),
             }
             let _ = self.session.abort_transaction().await;
             if asked.elapsed() >= ABANDONED_AFTER {
@@ -82,7 +88,13 @@ impl MongodbTransaction {
         }
     }
 
-    pub(crate) async fn begin(&mut self) -> Result<(), Error> {
+    /// Begins without the head, which is not taken then.
+    pub(crate) async fn begin_alone(&mut self) -> Result<(), CommitError> {
+        let begun = self.begin().await;
+        begun.map_err(|error| self.failed(&error, of_statement))
+    }
+
+    async fn begin(&mut self) -> Result<(), Error> {
         self.session
             .start_transaction()
             .read_concern(ReadConcern::snapshot())
