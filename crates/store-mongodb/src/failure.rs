@@ -8,6 +8,11 @@ use mongodb::error::{Error, ErrorKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRAN
 const WRITE_CONFLICT: i32 = 112;
 /// A collection or an index was made a moment ago, as by another replica that starts, and there is no majority for it yet.
 const SNAPSHOT_UNAVAILABLE: i32 = 246;
+/// What was to be read as of one time is of a time that the server does not remember.
+const SNAPSHOT_TOO_OLD: i32 = 239;
+const FORGOTTEN: &str = "MongoDB has forgotten how the store was when reading it began, and it has changed since: let it remember \
+     longer than that takes, with db.adminCommand({ setParameter: 1, minSnapshotHistoryWindowInSeconds: 3600 }) in mongosh on \
+     each member, and begin again";
 /// Codes that are about a value where documents or events are written: it is malformed (2, 14), breaks the validator (121)
 /// or an index (11000).
 const VALUE: [i32; 4] = [2, 14, 121, 11000];
@@ -100,6 +105,11 @@ impl ReadError {
     pub(crate) fn is_passing(&self) -> bool {
         matches!(self, Self::Server(error) if has_code(error, &[SNAPSHOT_UNAVAILABLE]))
     }
+
+    /// Whether what it was to read is forgotten.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        matches!(self, Self::Server(error) if has_code(error, &[SNAPSHOT_TOO_OLD]))
+    }
 }
 
 impl From<Error> for ReadError {
@@ -117,6 +127,7 @@ impl From<StoreError> for ReadError {
 impl From<ReadError> for StoreError {
     fn from(error: ReadError) -> Self {
         match error {
+            forgotten if forgotten.is_forgotten() => Self::new(FORGOTTEN),
             ReadError::Server(error) => unavailable(&error),
             ReadError::Damaged(error) => error,
         }

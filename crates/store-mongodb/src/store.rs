@@ -12,8 +12,8 @@ use kernel::event::{Position, Recorded, StreamId};
 use kernel::store::carry::{Load, Snapshot};
 use kernel::store::serial::Keys;
 use kernel::store::{
-    Batch, CommitError, Committed, Found, Head, Opened, Query, Schema, Section, Store, StoreError, Stored,
-    TAIL_BYTES_MAX, Tail,
+    Batch, CommitError, Committed, Found, Opened, Query, Schema, Section, Store, StoreError, Stored, TAIL_BYTES_MAX,
+    Tail,
 };
 use mongodb::action::Find;
 use mongodb::options::{ConnectionString, Hint};
@@ -175,7 +175,7 @@ impl MongodbStore {
             .sort(doc! { "_id": 1 });
         let events = read_events(find, &mut session, limit, TAIL_BYTES_MAX).await?;
         // Read after the events in the same session, so the head is at or beyond them.
-        let head = read_head(&self.database, &mut session).await?;
+        let head = read_head(&self.database, &mut session).await?.head()?;
         Ok(Tail { head, events })
     }
 }
@@ -189,12 +189,7 @@ impl Opened for MongodbStore {
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        let opened = in_time(|| async {
-            let mut present = self.sessions.begin().await?;
-            read_head(&self.database, &mut present).await?;
-            let session = self.sessions.at_the_time_of(&present).await?;
-            MongodbSnapshot::of(session, self.database.clone()).await
-        });
+        let opened = in_time(|| MongodbSnapshot::new(Arc::clone(&self.sessions), self.database.clone()));
         Ok(Box::new(opened.await?))
     }
 
@@ -258,10 +253,10 @@ impl Store for MongodbStore {
     }
 }
 
-pub(crate) async fn read_head(database: &Database, session: &mut ClientSession) -> Result<Head, ReadError> {
+pub(crate) async fn read_head(database: &Database, session: &mut ClientSession) -> Result<HeadRow, ReadError> {
     let heads = database.collection::<HeadRow>(HEAD);
     let head = heads.find_one(doc! { "_id": HEAD_ID }).session(session).await?;
-    Ok(head.ok_or_else(|| damaged("the head is missing"))?.head()?)
+    Ok(head.ok_or_else(|| damaged("the head is missing"))?)
 }
 
 /// At most so many events, until their data has so many bytes.
@@ -290,15 +285,20 @@ async fn in_time<T, F>(read: impl Fn() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, ReadError>>,
 {
-    let answered = timeout(READ_MAX, async {
+    within_limit(async {
         loop {
             match read().await {
                 Err(error) if error.is_passing() => sleep(READ_PAUSE).await,
                 other => return other,
             }
         }
-    });
-    match answered.await {
+    })
+    .await
+}
+
+/// Reads, for as long as it may take.
+pub(crate) async fn within_limit<T>(read: impl Future<Output = Result<T, ReadError>>) -> Result<T, StoreError> {
+    match timeout(READ_MAX, read).await {
         Ok(read) => Ok(read?),
         Err(_) => Err(StoreError::new(format_args!(
             "the server took more than {READ_MAX:?} for a read"
