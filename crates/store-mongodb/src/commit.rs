@@ -23,6 +23,8 @@ const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 /// How long a commit is asked for again whose outcome is not known.
 const COMMIT_MAX: Duration = Duration::from_secs(15);
 const COMMIT_PAUSE: Duration = Duration::from_millis(100);
+/// How long the server is told which sessions have ended. It finds that out by itself.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
 
 /// What is to be written.
 #[derive(Debug)]
@@ -79,7 +81,7 @@ impl Committer {
     /// Waits for the commit under way, and takes no more.
     pub(crate) async fn close(&self) {
         let _turn = self.turn.lock().await;
-        self.sessions.client.clone().shutdown().await;
+        let _ = timeout(CLOSE_MAX, self.sessions.client.clone().shutdown().into_future()).await;
     }
 
     pub(crate) async fn commit(self, work: Work) -> Result<Committed, CommitError> {

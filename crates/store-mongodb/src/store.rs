@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::commit::{Committer, Work};
-use crate::failure::{OpenError, ReadError, unavailable};
+use crate::failure::{OpenError, ReadError};
 use crate::names::{BY_STREAM, HEAD, HEAD_ID, JOURNAL};
 use crate::page::Page;
 use crate::rows::{self, Entry, HeadRow, damaged, signed};
@@ -30,7 +30,7 @@ use crate::sessions::Sessions;
 use crate::snapshot::MongodbSnapshot;
 use crate::{connect, each, open};
 
-/// How long a read may take.
+/// How long a read may take, and the note that a rebuild is finished.
 const READ_MAX: Duration = Duration::from_secs(30);
 /// Between two attempts to read from what is being made.
 const READ_PAUSE: Duration = Duration::from_millis(5);
@@ -87,7 +87,7 @@ impl MongodbStore {
         options.schema.check().map_err(OpenError::Schema)?;
         let client = connect::client(&options).await?;
         let database = client.database(&options.database);
-        open::declare(&database, &options).await?;
+        connect::while_it_answers(&client, &options, open::declare(&database, &options)).await?;
         let (schema, sessions) = (Arc::new(options.schema), Arc::new(Sessions::new(client)));
         Ok(Self {
             committer: Committer::new(Arc::clone(&sessions), database.clone(), Arc::clone(&schema)),
@@ -102,7 +102,8 @@ impl MongodbStore {
     pub async fn plan(options: &MongodbOptions) -> Result<Vec<String>, OpenError> {
         options.schema.check().map_err(OpenError::Schema)?;
         let client = connect::client(options).await?;
-        open::plan(&client.database(&options.database), options).await
+        let database = client.database(&options.database);
+        connect::while_it_answers(&client, options, open::plan(&database, options)).await
     }
 
     async fn read_documents(&self, wanted: &Keys<'_>) -> Result<HashMap<Key, Stored>, ReadError> {
@@ -185,7 +186,7 @@ impl Opened for MongodbStore {
     async fn finish_rebuild(&self) -> Result<(), StoreError> {
         let heads = self.database.collection::<Document>(HEAD);
         let done = heads.update_one(doc! { "_id": HEAD_ID }, doc! { "$set": { "rebuilding": null } });
-        done.await.map(drop).map_err(|error| unavailable(&error))
+        within_limit(async { Ok(done.await.map(drop)?) }).await
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
@@ -296,12 +297,12 @@ where
     .await
 }
 
-/// Reads, for as long as it may take.
+/// Waits for the server, for as long as it may take.
 pub(crate) async fn within_limit<T>(read: impl Future<Output = Result<T, ReadError>>) -> Result<T, StoreError> {
     match timeout(READ_MAX, read).await {
         Ok(read) => Ok(read?),
         Err(_) => Err(StoreError::new(format_args!(
-            "the server took more than {READ_MAX:?} for a read"
+            "the server took more than {READ_MAX:?} to answer"
         ))),
     }
 }
