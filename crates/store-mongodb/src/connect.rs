@@ -44,11 +44,24 @@ pub(crate) fn app_name(database: &str) -> String {
 
 /// What the URL says.
 pub(crate) fn parse(url: &str) -> Result<ConnectionString, OpenError> {
-    ConnectionString::parse(url).map_err(|error| match url.contains('@') {
-        // The driver's words repeat parts of the URL, and so, it may be, of the password.
-        true => OpenError::Url(String::new()),
-        false => OpenError::Url(format!(" ({})", error.kind)),
+    ConnectionString::parse(url).map_err(|error| match unknown_option(url, &error) {
+        Some(name) => OpenError::Option(name.to_owned()),
+        // The driver's words repeat parts of the URL, and so, it may be, of a password, also of one among the options.
+        None if url.contains(['@', '?']) => OpenError::Url(String::new()),
+        None => OpenError::Url(format!(" ({})", error.kind)),
     })
+}
+
+/// The name of the option that the driver does not know. What comes before the last @ may be a password that was not
+/// written as it should be, whatever the driver took it for.
+fn unknown_option<'a>(url: &'a str, error: &Error) -> Option<&'a str> {
+    let ErrorKind::InvalidArgument { message, .. } = &*error.kind else {
+        return None;
+    };
+    let after_password = url.rsplit('@').next()?;
+    let (_, options) = after_password.split_once('?')?;
+    let mut names = options.split('&').filter_map(|option| Some(option.split_once('=')?.0));
+    names.find(|name| message.starts_with(&format!("{} is an invalid option", name.to_lowercase())))
 }
 
 /// The URL's settings, with those that its name has in DNS where it is one for that.

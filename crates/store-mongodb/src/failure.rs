@@ -33,6 +33,9 @@ pub enum OpenError {
          with :, /, @ and % in a name or password written as %3A, %2F, %40 and %25"
     )]
     Url(String),
+    /// An option of the URL that MongoDB's clients do not have; never with its value.
+    #[error("there is no option {0} for the URL of MongoDB: check how it is spelled")]
+    Option(String),
     /// There are no transactions without a replica set.
     #[error(
         "MongoDB at {0} is a standalone server, which has no transactions: start mongod with --replSet rs0, \
