@@ -84,7 +84,14 @@ impl Committer {
         let _ = timeout(CLOSE_MAX, self.sessions.client.clone().shutdown().into_future()).await;
     }
 
-    pub(crate) async fn commit(self, work: Work) -> Result<Committed, CommitError> {
+    /// Commits in a task of its own: whoever stops waiting must not leave a transaction half way.
+    pub(crate) async fn see_through(self, work: Work) -> Result<Committed, CommitError> {
+        let task = tokio::spawn(self.commit(work));
+        task.await
+            .unwrap_or_else(|error| Err(CommitError::Unknown(format!("the commit did not finish: {error}"))))
+    }
+
+    async fn commit(self, work: Work) -> Result<Committed, CommitError> {
         let _turn = timeout(HEAD_WAIT_MAX, self.turn.lock()).await.map_err(|_| {
             let reason = format!("earlier commits of this process took more than {HEAD_WAIT_MAX:?}");
             StoreError::new(reason)

@@ -196,12 +196,12 @@ impl Opened for MongodbStore {
 
     async fn load(&self, load: Load) -> Result<(), CommitError> {
         let work = Work::Load(Box::new(load));
-        self.committer.clone().commit(work).await.map(drop)
+        self.committer.clone().see_through(work).await.map(drop)
     }
 
     async fn insert(&self, batches: Vec<Arc<Batch>>, mut after: Position) -> Result<(), CommitError> {
         for batch in batches {
-            after = self.committer.clone().commit(Work::Rows(batch, after)).await?.last;
+            after = self.committer.clone().see_through(Work::Rows(batch, after)).await?.last;
         }
         Ok(())
     }
@@ -215,10 +215,7 @@ impl Opened for MongodbStore {
 impl Store for MongodbStore {
     async fn commit(&self, batch: Arc<Batch>) -> Result<Committed, CommitError> {
         batch.check(&self.schema)?;
-        // In a task of its own: whoever stops waiting must not leave a transaction half way.
-        let task = tokio::spawn(self.committer.clone().commit(Work::Batch(batch)));
-        task.await
-            .unwrap_or_else(|error| Err(CommitError::Unknown(format!("the commit did not finish: {error}"))))
+        self.committer.clone().see_through(Work::Batch(batch)).await
     }
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {

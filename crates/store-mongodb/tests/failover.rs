@@ -1,17 +1,19 @@
-//! A primary that gives way, and connections that break: a commit goes on by itself, and is written once.
+//! A primary that gives way, and connections that break: a commit goes on by itself, and is written once. And callers that go
+//! away: nothing is left behind.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{Document, doc};
+use bson::{Bson, Document, doc};
 use jiff::Timestamp;
 use kernel::event::Position;
-use kernel::store::{Expect, Store};
+use kernel::store::carry::Load;
+use kernel::store::{Expect, Opened as _, Query, Store};
 use mongodb::Client;
 use servers::BareMongod;
 use store_mongodb::{MongodbOptions, MongodbStore};
 use tempfile::TempDir;
-use testkit::store_suite::fixture::{batch, note, schema};
+use testkit::store_suite::fixture::{NOTES, batch, note, schema};
 use testkit::store_suite::journal::assert_whole;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -25,6 +27,15 @@ const AWAY_S: i32 = 1;
 /// How long a set of one may take until it has a primary.
 const ELECTED_MAX: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
+/// How long the server holds a command up, and after how long the caller goes away meanwhile.
+const HELD_UP_MS: i32 = 500;
+const GOES_AWAY: Duration = Duration::from_millis(200);
+/// As many as the store has.
+const CONNECTIONS: usize = 8;
+const NOTES_IN_ONE_ANSWER: usize = 1_000;
+const NOTES_IN_TWO_ANSWERS: usize = 1_200;
+/// How soon nothing may be left of it: before whoever waits for the head would end an abandoned transaction.
+const GONE_MAX: Duration = Duration::from_secs(3);
 
 /// A replica set of one that does wrong when it is told to.
 struct Failing {
@@ -69,7 +80,7 @@ impl Failing {
         elected.await.expect("a primary is elected in time");
     }
 
-    async fn open(&self) -> Arc<dyn Store> {
+    async fn open(&self) -> Arc<MongodbStore> {
         let options = MongodbOptions::new(&self.url, "shop", schema(), Uuid::from_u128(1), Timestamp::UNIX_EPOCH);
         let opened = MongodbStore::open(options.expect("the server has a URL")).await;
         Arc::new(opened.expect("the store opens"))
@@ -81,6 +92,22 @@ impl Failing {
         let once = doc! { "times": 1 };
         self.tell(doc! { "configureFailPoint": "failCommand", "mode": once, "data": how })
             .await;
+    }
+
+    /// Waits until there is no more of what `serverStatus` counts so.
+    async fn none_of(&self, counted: &[&str]) {
+        let gone = timeout(GONE_MAX, async {
+            loop {
+                let status = self.tell(doc! { "serverStatus": 1 }).await;
+                let inner = |of: Bson, name: &&str| of.as_document().and_then(|of| of.get(*name)).cloned();
+                let count = counted.iter().try_fold(Bson::Document(status), inner);
+                if [Bson::Int32(0), Bson::Int64(0)].contains(&count.expect("it is counted")) {
+                    break;
+                }
+                sleep(POLL).await;
+            }
+        });
+        gone.await.unwrap_or_else(|_| panic!("{counted:?} is left behind"));
     }
 
     /// How many commands have failed that were to.
@@ -95,7 +122,7 @@ impl Failing {
 #[tokio::test]
 async fn a_commit_that_loses_its_connection_or_its_primary_is_tried_again_whole() {
     let failing = Failing::start().await;
-    let store = failing.open().await;
+    let store: Arc<dyn Store> = failing.open().await;
     let broken = doc! { "closeConnection": true };
     let stepped_down = doc! { "errorCode": 11602, "errorLabels": ["TransientTransactionError"] };
     let commands = ["findAndModify", "find", "aggregate", "update", "delete", "insert"];
@@ -118,7 +145,7 @@ async fn a_commit_that_loses_its_connection_or_its_primary_is_tried_again_whole(
 #[tokio::test]
 async fn a_transaction_that_the_server_took_back_at_its_commit_is_tried_again_whole() {
     let failing = Failing::start().await;
-    let store = failing.open().await;
+    let store: Arc<dyn Store> = failing.open().await;
     let taken_back = doc! { "errorCode": 251, "errorLabels": ["TransientTransactionError"] };
     failing.fail("commitTransaction", taken_back).await;
     let committed = store.commit(batch().event("s", 1).build()).await;
@@ -133,7 +160,7 @@ async fn a_transaction_that_the_server_took_back_at_its_commit_is_tried_again_wh
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commits_end_well_while_the_primary_gives_way() {
     let failing = Failing::start().await;
-    let store = failing.open().await;
+    let store: Arc<dyn Store> = failing.open().await;
     let (stop, stopped) = watch::channel(false);
     let mut writers = JoinSet::new();
     for number in 0..WRITERS {
@@ -159,4 +186,57 @@ async fn commits_end_well_while_the_primary_gives_way() {
     let tail = store.tail(Position::START, usize::MAX).await.expect("the tail is read");
     assert_whole(&tail.head, &tail.events);
     assert_eq!(tail.head.position.0, written, "an event is missing, or is there twice");
+}
+
+/// The first statement of a transaction is the one after which the driver would forget that it has begun.
+#[tokio::test]
+async fn a_load_or_an_insert_whose_caller_goes_away_leaves_no_transaction_open() {
+    let failing = Failing::start().await;
+    let opened = failing.open().await;
+    let load = Load {
+        head: opened.tail(Position::START, 0).await.expect("the head is read").head,
+        events: Vec::new(),
+        documents: None,
+    };
+    let held_up = doc! { "blockConnection": true, "blockTimeMS": HELD_UP_MS };
+    failing.fail("findAndModify", held_up.clone()).await;
+    let loaded = timeout(GOES_AWAY, opened.load(load)).await;
+    loaded.expect_err("the caller has gone away");
+    sleep(2 * GOES_AWAY).await;
+    failing.none_of(&["transactions", "currentOpen"]).await;
+
+    failing.fail("insert", held_up).await;
+    let rows = vec![batch().event("s", 1).build()];
+    let inserted = timeout(GOES_AWAY, opened.insert(rows, Position(40))).await;
+    inserted.expect_err("the caller has gone away");
+    sleep(2 * GOES_AWAY).await;
+    failing.none_of(&["transactions", "currentOpen"]).await;
+    assert_eq!(failing.failed().await, 2);
+}
+
+#[tokio::test]
+async fn reads_whose_callers_go_away_leave_no_cursor_open_and_connections_for_others() {
+    let failing = Failing::start().await;
+    let store: Arc<dyn Store> = failing.open().await;
+    let mut many = batch();
+    for number in 0..NOTES_IN_TWO_ANSWERS {
+        many = many.put_note(&format!("n{number:05}"), "{}", Expect::Absent);
+    }
+    many.commit(&store).await;
+    failing.none_of(&["metrics", "cursor", "open", "total"]).await;
+    let held_up = doc! { "blockConnection": true, "blockTimeMS": HELD_UP_MS };
+    for (command, count) in [("find", NOTES_IN_ONE_ANSWER), ("getMore", NOTES_IN_TWO_ANSWERS)] {
+        let all = Query::all(&NOTES, count);
+        // More than there are connections.
+        for _ in 0..CONNECTIONS + 2 {
+            failing.fail(command, held_up.clone()).await;
+            let read = timeout(GOES_AWAY, store.query(&all)).await;
+            read.expect_err("the caller has gone away");
+        }
+        let found = timeout(GONE_MAX, store.query(&all))
+            .await
+            .expect("there are connections");
+        assert_eq!(found.expect("the notes are read").len(), count);
+        failing.none_of(&["metrics", "cursor", "open", "total"]).await;
+    }
 }
