@@ -87,11 +87,23 @@ impl Failing {
     }
 
     /// Lets the next of these commands fail so, which transactions alone give.
-    async fn fail(&self, command: &str, mut how: Document) {
+    async fn fail(&self, command: &str, how: Document) {
+        self.fail_times(1, command, how).await;
+    }
+
+    async fn fail_times(&self, times: i32, command: &str, mut how: Document) {
         how.insert("failCommands", vec![command]);
-        let once = doc! { "times": 1 };
-        self.tell(doc! { "configureFailPoint": "failCommand", "mode": once, "data": how })
+        let mode = doc! { "times": times };
+        self.tell(doc! { "configureFailPoint": "failCommand", "mode": mode, "data": how })
             .await;
+    }
+
+    /// How many transactions have taken the head.
+    async fn taken(&self) -> i64 {
+        let heads = self.client.database("shop").collection::<Document>("head");
+        let head = heads.find_one(doc! {}).await.expect("the collection is read");
+        let head = head.expect("there is a head");
+        head.get_i64("taken").expect("it is counted")
     }
 
     /// Waits until there is no more of what `serverStatus` counts so.
@@ -154,6 +166,21 @@ async fn a_transaction_that_the_server_took_back_at_its_commit_is_tried_again_wh
     let tail = store.tail(Position::START, 10).await.expect("the tail is read");
     assert_whole(&tail.head, &tail.events);
     assert_eq!(tail.events.len(), 1);
+}
+
+/// More often than the driver asks by itself.
+#[tokio::test]
+async fn a_commit_that_is_not_answered_is_asked_for_again_and_nothing_else() {
+    const UNANSWERED: i32 = 5;
+    let failing = Failing::start().await;
+    let store: Arc<dyn Store> = failing.open().await;
+    let before = failing.taken().await;
+    let broken = doc! { "closeConnection": true };
+    failing.fail_times(UNANSWERED, "commitTransaction", broken).await;
+    let committed = store.commit(batch().event("s", 1).build()).await;
+    assert_eq!(committed.expect("it is answered in the end").last, Position(1));
+    assert_eq!(failing.failed().await, u64::from(UNANSWERED.unsigned_abs()));
+    assert_eq!(failing.taken().await, before + 1);
 }
 
 /// A planned maintenance: nobody is told that the store is away.

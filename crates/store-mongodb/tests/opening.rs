@@ -182,10 +182,10 @@ fn a_wrong_url_is_refused_without_its_password() {
 #[test]
 fn an_option_that_there_is_not_is_named_without_its_value() {
     for (url, named) in [
-        ("mongodb://ann:s3cret@host/?tlsCaFil=s3cret", "tlsCaFil"),
+        ("mongodb://ann:s3cret@host/?tlsCAFiles=s3cret", "tlsCAFiles"),
         (
-            "mongodb://ann:s3cret@host:27017/shop?replicaSet=rs0&authSuorce=s3cret",
-            "authSuorce",
+            "mongodb://ann:s3cret@host:27017/shop?replicaSet=rs0&authSources=s3cret",
+            "authSources",
         ),
         ("mongodb+srv://ann:s3cret@host.example/?tls=true&x=s3cret", "x"),
         ("mongodb://host/?x=s3cret", "x"),
