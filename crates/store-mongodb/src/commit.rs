@@ -1,4 +1,4 @@
-//! Commits: one after another, each in one transaction, which is begun anew where MongoDB asks for that.
+//! Commits: one after another, each in one transaction, which is begun anew where another one may succeed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,21 +7,24 @@ use kernel::event::Position;
 use kernel::store::carry::Load;
 use kernel::store::serial::{self, Written};
 use kernel::store::{Batch, CommitError, Committed, Schema, StoreError};
-use mongodb::{ClientSession, Database};
+use mongodb::Database;
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::failure::{is_unknown, of_commit, unavailable};
 use crate::sessions::Sessions;
 use crate::transaction::{HEAD_WAIT_MAX, MongodbTransaction};
 
-/// Transactions for one batch, whose statements met with a change of a collection or a full cache.
+/// Transactions for one batch, which met with a change of a collection, a full cache or a change of the primary. None
+/// begins later than a commit waits for the head.
 const ATTEMPTS_MAX: u32 = 10;
 /// After the first of them, and so much more after each.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 /// How long a commit is asked for again whose outcome is not known.
 const COMMIT_MAX: Duration = Duration::from_secs(15);
 const COMMIT_PAUSE: Duration = Duration::from_millis(100);
+/// How long the server is told which sessions have ended. It finds that out by itself.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
 
 /// What is to be written.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ impl Work {
                 Ok(Committed { last })
             }
             Self::Rows(batch, after) => {
-                transaction.begin().await.map_err(|error| unavailable(&error))?;
+                transaction.begin_alone().await?;
                 serial::insert(transaction, batch, *after).await?;
                 let last = after.plus(batch.events.len() as u64);
                 Ok(Committed { last })
@@ -78,43 +81,53 @@ impl Committer {
     /// Waits for the commit under way, and takes no more.
     pub(crate) async fn close(&self) {
         let _turn = self.turn.lock().await;
-        self.sessions.client.clone().shutdown().await;
+        let _ = timeout(CLOSE_MAX, self.sessions.client.clone().shutdown().into_future()).await;
     }
 
-    pub(crate) async fn commit(self, work: Work) -> Result<Committed, CommitError> {
+    /// Commits in a task of its own: whoever stops waiting must not leave a transaction half way.
+    pub(crate) async fn see_through(self, work: Work) -> Result<Committed, CommitError> {
+        let task = tokio::spawn(self.commit(work));
+        task.await
+            .unwrap_or_else(|error| Err(CommitError::Unknown(format!("the commit did not finish: {error}"))))
+    }
+
+    async fn commit(self, work: Work) -> Result<Committed, CommitError> {
         let _turn = timeout(HEAD_WAIT_MAX, self.turn.lock()).await.map_err(|_| {
             let reason = format!("earlier commits of this process took more than {HEAD_WAIT_MAX:?}");
             StoreError::new(reason)
         })?;
+        let began = Instant::now();
         let mut attempt = 1;
         loop {
             let session = self.sessions.begin().await;
             let session = session.map_err(|error| unavailable(&error))?;
             let mut transaction = MongodbTransaction::new(session, self.database.clone(), Arc::clone(&self.schema));
-            match work.write(&mut transaction).await {
-                Ok(committed) => {
-                    self.end(transaction.session).await?;
-                    return Ok(committed);
-                }
-                Err(error) => {
-                    let again = transaction.is_transient && attempt < ATTEMPTS_MAX;
-                    transaction.roll_back().await;
-                    if !again {
-                        return Err(error);
-                    }
-                }
+            let failed = match self.try_once(&work, &mut transaction).await {
+                Ok(committed) => return Ok(committed),
+                Err(failed) => failed,
+            };
+            let again = transaction.is_transient && attempt < ATTEMPTS_MAX && began.elapsed() < HEAD_WAIT_MAX;
+            transaction.roll_back().await;
+            if !again {
+                return Err(failed);
             }
             sleep(ATTEMPT_PAUSE * attempt).await;
             attempt += 1;
         }
     }
 
+    async fn try_once(&self, work: &Work, transaction: &mut MongodbTransaction) -> Result<Committed, CommitError> {
+        let committed = work.write(transaction).await?;
+        self.end(transaction).await?;
+        Ok(committed)
+    }
+
     /// Commits the transaction, and asks again while the answer is that nobody knows.
-    async fn end(&self, mut session: ClientSession) -> Result<(), CommitError> {
+    async fn end(&self, transaction: &mut MongodbTransaction) -> Result<(), CommitError> {
         let mut unknown = String::from("the server did not answer in time");
         let asked = timeout(COMMIT_MAX, async {
             loop {
-                match session.commit_transaction().await {
+                match transaction.session.commit_transaction().await {
                     Err(error) if is_unknown(&error) => unknown = error.kind.to_string(),
                     other => return other,
                 }
@@ -123,10 +136,10 @@ impl Committer {
         });
         match asked.await {
             Ok(Ok(())) => {
-                self.sessions.committed(&session);
+                self.sessions.committed(&transaction.session);
                 Ok(())
             }
-            Ok(Err(error)) => Err(of_commit(&error)),
+            Ok(Err(error)) => Err(transaction.failed(&error, of_commit)),
             Err(_) => Err(CommitError::Unknown(unknown)),
         }
     }

@@ -1,5 +1,6 @@
 //! Reaching the server, and finding out whether it will do.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bson::doc;
@@ -8,14 +9,18 @@ use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{
     Acknowledgment, ClientOptions, ConnectionString, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
 };
-
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use crate::failure::OpenError;
 use crate::store::MongodbOptions;
 
 /// How long a call waits for a server that takes it, so that one that is down is noticed soon.
 const SERVER_MAX: Duration = Duration::from_secs(5);
+/// How long a server may take to say what it is, or that it is there, whatever else it does.
+const HELLO_MAX: Duration = Duration::from_secs(10);
+/// How long a command of the opening is waited for before the server is asked whether it is there.
+const ASK_AFTER: Duration = Duration::from_secs(5);
 /// How long a server is asked what it is, after it was found to be of no use.
 const PROBE_MAX: Duration = Duration::from_secs(2);
 /// The version of the protocol that came with MongoDB 5.0.
@@ -39,17 +44,37 @@ pub(crate) fn app_name(database: &str) -> String {
 
 /// What the URL says.
 pub(crate) fn parse(url: &str) -> Result<ConnectionString, OpenError> {
-    ConnectionString::parse(url).map_err(|error| match url.contains('@') {
-        // The driver's words repeat parts of the URL, and so, it may be, of the password.
-        true => OpenError::Url(String::new()),
-        false => OpenError::Url(format!(" ({})", error.kind)),
+    ConnectionString::parse(url).map_err(|error| match unknown_option(url, &error) {
+        Some(name) => OpenError::Option(name.to_owned()),
+        // The driver's words repeat parts of the URL, and so, it may be, of a password, also of one among the options.
+        None if url.contains(['@', '?']) => OpenError::Url(String::new()),
+        None => OpenError::Url(format!(" ({})", error.kind)),
     })
+}
+
+/// The name of the option that the driver does not know. What comes before the last @ may be a password that was not
+/// written as it should be, whatever the driver took it for.
+fn unknown_option<'a>(url: &'a str, error: &Error) -> Option<&'a str> {
+    let ErrorKind::InvalidArgument { message, .. } = &*error.kind else {
+        return None;
+    };
+    let after_password = url.rsplit('@').next()?;
+    let (_, options) = after_password.split_once('?')?;
+    let mut names = options.split('&').filter_map(|option| Some(option.split_once('=')?.0));
+    names.find(|name| message.starts_with(&format!("{} is an invalid option", name.to_lowercase())))
+}
+
+/// The URL's settings, with those that its name has in DNS where it is one for that.
+async fn resolve(options: &MongodbOptions) -> Result<ClientOptions, OpenError> {
+    match timeout(HELLO_MAX, ClientOptions::parse(options.connect.clone()).into_future()).await {
+        Ok(parsed) => parsed.map_err(|error| OpenError::Unreachable(error.kind.to_string())),
+        Err(_) => Err(OpenError::Unreachable(String::from("the name in the URL"))),
+    }
 }
 
 /// A client of a server that will do for a store.
 pub(crate) async fn client(options: &MongodbOptions) -> Result<Client, OpenError> {
-    let parsed = ClientOptions::parse(options.connect.clone()).await;
-    let mut wanted = parsed.map_err(|error| OpenError::Unreachable(error.kind.to_string()))?;
+    let mut wanted = resolve(options).await?;
     wanted.app_name = Some(app_name(&options.database));
     wanted.max_pool_size = Some(options.connections);
     wanted.server_selection_timeout = Some(SERVER_MAX);
@@ -58,11 +83,29 @@ pub(crate) async fn client(options: &MongodbOptions) -> Result<Client, OpenError
     wanted.read_concern = Some(ReadConcern::snapshot());
     wanted.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
     let client = Client::with_options(wanted.clone())?;
-    match hello(&client).await {
-        Ok(hello) => hello.check(&addresses(&wanted))?,
-        Err(error) => return Err(of_silence(error, wanted).await),
+    match timeout(HELLO_MAX, hello(&client)).await {
+        Ok(Ok(hello)) => hello.check(&addresses(&wanted))?,
+        Ok(Err(error)) => return Err(of_silence(error, wanted).await),
+        Err(_) => return Err(OpenError::Unreachable(addresses(&wanted))),
     }
     Ok(client)
+}
+
+/// Waits for what may take as long as an index over all documents takes to be made, if only the server answers meanwhile.
+pub(crate) async fn while_it_answers<T>(
+    client: &Client,
+    options: &MongodbOptions,
+    work: impl Future<Output = Result<T, OpenError>>,
+) -> Result<T, OpenError> {
+    let mut work = pin!(work);
+    loop {
+        if let Ok(done) = timeout(ASK_AFTER, &mut work).await {
+            return done;
+        }
+        if !matches!(timeout(HELLO_MAX, hello(client)).await, Ok(Ok(_))) {
+            return Err(OpenError::Unreachable(addresses(&resolve(options).await?)));
+        }
+    }
 }
 
 /// Why no server takes writes, as far as they say so themselves.
@@ -86,7 +129,7 @@ async fn of_silence(error: Error, mut wanted: ClientOptions) -> OpenError {
         let Ok(client) = Client::with_options(wanted.clone()) else {
             continue;
         };
-        if let Ok(hello) = hello(&client).await {
+        if let Ok(Ok(hello)) = timeout(PROBE_MAX, hello(&client)).await {
             let name = wanted.hosts[0].to_string();
             return match hello.check(&name) {
                 Err(reason) => reason,

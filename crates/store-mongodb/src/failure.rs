@@ -8,9 +8,16 @@ use mongodb::error::{Error, ErrorKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRAN
 const WRITE_CONFLICT: i32 = 112;
 /// A collection or an index was made a moment ago, as by another replica that starts, and there is no majority for it yet.
 const SNAPSHOT_UNAVAILABLE: i32 = 246;
-/// Codes that are about a value: it is malformed (2, 14), breaks the validator (121) or an index (11000), or it or the
-/// whole batch is too large (257, 388, 10334, 17280, 17419, 17420).
-const CONTENT: [i32; 10] = [2, 14, 121, 257, 388, 10334, 11000, 17280, 17419, 17420];
+/// What was to be read as of one time is of a time that the server does not remember.
+const SNAPSHOT_TOO_OLD: i32 = 239;
+const FORGOTTEN: &str = "MongoDB has forgotten how the store was when reading it began, and it has changed since: let it remember \
+     longer than that takes, with db.adminCommand({ setParameter: 1, minSnapshotHistoryWindowInSeconds: 3600 }) in mongosh on \
+     each member, and begin again";
+/// Codes that are about a value where documents or events are written: it is malformed (2, 14), breaks the validator (121)
+/// or an index (11000).
+const VALUE: [i32; 4] = [2, 14, 121, 11000];
+/// A value or the whole batch is too large, whatever is done with it.
+const SIZE: [i32; 6] = [257, 388, 10334, 17280, 17419, 17420];
 /// The user may not do that.
 const UNAUTHORIZED: i32 = 13;
 
@@ -26,6 +33,9 @@ pub enum OpenError {
          with :, /, @ and % in a name or password written as %3A, %2F, %40 and %25"
     )]
     Url(String),
+    /// An option of the URL that MongoDB's clients do not have; never with its value.
+    #[error("there is no option {0} for the URL of MongoDB: check how it is spelled")]
+    Option(String),
     /// There are no transactions without a replica set.
     #[error(
         "MongoDB at {0} is a standalone server, which has no transactions: start mongod with --replSet rs0, \
@@ -98,6 +108,11 @@ impl ReadError {
     pub(crate) fn is_passing(&self) -> bool {
         matches!(self, Self::Server(error) if has_code(error, &[SNAPSHOT_UNAVAILABLE]))
     }
+
+    /// Whether what it was to read is forgotten.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        matches!(self, Self::Server(error) if has_code(error, &[SNAPSHOT_TOO_OLD]))
+    }
 }
 
 impl From<Error> for ReadError {
@@ -115,6 +130,7 @@ impl From<StoreError> for ReadError {
 impl From<ReadError> for StoreError {
     fn from(error: ReadError) -> Self {
         match error {
+            forgotten if forgotten.is_forgotten() => Self::new(FORGOTTEN),
             ReadError::Server(error) => unavailable(&error),
             ReadError::Damaged(error) => error,
         }
@@ -126,44 +142,56 @@ pub(crate) fn unavailable(error: &Error) -> StoreError {
     StoreError::new(&error.kind)
 }
 
-/// A command of a batch that failed; the transaction is rolled back after it.
+/// A command of a batch that failed, which reads or writes what is the store's own; the transaction is rolled back after it.
 pub(crate) fn of_statement(error: &Error) -> CommitError {
-    match is_content(error) {
+    content_or_unavailable(error, |code| SIZE.contains(&code))
+}
+
+/// A command that brings documents or events of the batch.
+pub(crate) fn of_values(error: &Error) -> CommitError {
+    match &*error.kind {
+        // The driver would not write the value.
+        ErrorKind::InvalidArgument { .. } | ErrorKind::Bson(_) => CommitError::Content(error.kind.to_string()),
+        _ => content_or_unavailable(error, is_content),
+    }
+}
+
+fn content_or_unavailable(error: &Error, is_content: fn(i32) -> bool) -> CommitError {
+    let is_content = match &*error.kind {
+        ErrorKind::Command(failed) => is_content(failed.code),
+        ErrorKind::Write(WriteFailure::WriteError(failed)) => is_content(failed.code),
+        ErrorKind::InsertMany(failed) => {
+            let mut errors = failed.write_errors.iter().flatten();
+            errors.any(|failed| is_content(failed.code))
+        }
+        _ => false,
+    };
+    match is_content {
         true => CommitError::Content(error.kind.to_string()),
         false => CommitError::Unavailable(unavailable(error)),
     }
 }
 
-fn is_content(error: &Error) -> bool {
-    match &*error.kind {
-        ErrorKind::Command(failed) => CONTENT.contains(&failed.code),
-        ErrorKind::Write(WriteFailure::WriteError(failed)) => CONTENT.contains(&failed.code),
-        ErrorKind::InsertMany(failed) => {
-            let mut errors = failed.write_errors.iter().flatten();
-            errors.any(|failed| CONTENT.contains(&failed.code))
-        }
-        // The driver would not write the value.
-        ErrorKind::InvalidArgument { .. } | ErrorKind::Bson(_) => true,
-        _ => false,
-    }
+fn is_content(code: i32) -> bool {
+    VALUE.contains(&code) || SIZE.contains(&code)
 }
 
 /// One of the errors in the answer to an `update`.
 pub(crate) fn of_write(code: i32, message: &str) -> CommitError {
-    match CONTENT.contains(&code) {
+    match is_content(code) {
         true => CommitError::Content(message.to_owned()),
         false => CommitError::Unavailable(StoreError::new(message)),
     }
 }
 
-/// A commit that failed. Where the server says that the transaction may be tried anew, it has rolled back.
+/// A commit that failed. Where the server says that the transaction may be tried anew, or that it was too large, it has
+/// rolled back.
 pub(crate) fn of_commit(error: &Error) -> CommitError {
-    if is_unknown(error) {
-        CommitError::Unknown(error.kind.to_string())
-    } else if error.contains_label(TRANSIENT_TRANSACTION_ERROR) || is_content(error) {
-        of_statement(error)
-    } else {
-        CommitError::Unknown(error.kind.to_string())
+    let told = of_statement(error);
+    let is_transient = error.contains_label(TRANSIENT_TRANSACTION_ERROR);
+    match is_transient || matches!(told, CommitError::Content(_)) {
+        true => told,
+        false => CommitError::Unknown(error.kind.to_string()),
     }
 }
 
@@ -172,9 +200,10 @@ pub(crate) fn is_unknown(error: &Error) -> bool {
     error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
 }
 
-/// Whether a transaction that begins anew may get further: it met with another one, or with a change of a collection.
+/// Whether a transaction that begins anew may get further: it met with another one or with a change of a collection, or
+/// lost its server. Where none was found, that was waited for already.
 pub(crate) fn is_transient(error: &Error) -> bool {
-    matches!(&*error.kind, ErrorKind::Command(_)) && error.contains_label(TRANSIENT_TRANSACTION_ERROR)
+    !matches!(&*error.kind, ErrorKind::ServerSelection { .. }) && error.contains_label(TRANSIENT_TRANSACTION_ERROR)
 }
 
 /// Whether another transaction has the head, or will have had it in a moment.

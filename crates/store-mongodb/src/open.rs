@@ -19,21 +19,23 @@ use crate::store::MongodbOptions;
 const DONE_BY_ANOTHER: [i32; 2] = [48, 27];
 /// Another replica has changed an index since it was looked at, or its making was broken off for that.
 const OTHER_INDEX: [i32; 3] = [85, 86, 276];
-/// How often it is looked at again then.
+/// How often what is there is read, while another replica changes it.
 const READINGS_MAX: usize = 8;
 
 /// Makes what is missing.
 pub(crate) async fn declare(database: &Database, options: &MongodbOptions) -> Result<(), OpenError> {
     let declared = async {
-        let mut readings = 1;
-        loop {
+        for _ in 1..READINGS_MAX {
             match run(database, options, read_plan(database, options).await?).await {
-                Err(OpenError::Database(error)) if has_code(&error, &OTHER_INDEX) && readings < READINGS_MAX => {
-                    readings += 1;
-                }
-                done => return done,
+                // What the other one has made need not be what this one declares.
+                Ok(Ran::BesideAnother) => {}
+                Err(OpenError::Database(error)) if has_code(&error, &OTHER_INDEX) => {}
+                done => return done.map(drop),
             }
         }
+        run(database, options, read_plan(database, options).await?)
+            .await
+            .map(drop)
     };
     in_words(declared.await, options)
 }
@@ -50,10 +52,22 @@ async fn read_plan(database: &Database, options: &MongodbOptions) -> Result<Vec<
     plan::commands(&existing, options)
 }
 
-async fn run(database: &Database, options: &MongodbOptions, plan: Vec<Document>) -> Result<(), OpenError> {
+/// How a plan was run.
+#[derive(Debug)]
+enum Ran {
+    Alone,
+    /// Another replica had done a part of it.
+    BesideAnother,
+}
+
+async fn run(database: &Database, options: &MongodbOptions, plan: Vec<Document>) -> Result<Ran, OpenError> {
+    let mut ran = Ran::Alone;
     for command in plan {
         let answer = match database.run_command(command).await {
-            Err(error) if has_code(&error, &DONE_BY_ANOTHER) => continue,
+            Err(error) if has_code(&error, &DONE_BY_ANOTHER) => {
+                ran = Ran::BesideAnother;
+                continue;
+            }
             answer => answer?,
         };
         // Only the making of the head answers with a document, which is that of whichever replica came first.
@@ -62,7 +76,7 @@ async fn run(database: &Database, options: &MongodbOptions, plan: Vec<Document>)
             plan::check(&head, options)?;
         }
     }
-    Ok(())
+    Ok(ran)
 }
 
 fn in_words<T>(outcome: Result<T, OpenError>, options: &MongodbOptions) -> Result<T, OpenError> {

@@ -73,7 +73,7 @@ impl<'a> Entry<'a> {
 }
 
 /// The document in `head`. Whoever writes takes it first.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct HeadRow {
     pub(crate) epoch: String,
     pub(crate) position: i64,

@@ -43,6 +43,11 @@ impl Sessions {
         }
     }
 
+    /// A session whose reads see what its first one sees, and nothing that was committed since.
+    pub(crate) async fn at_one_time(&self) -> Result<ClientSession, Error> {
+        self.client.start_session().snapshot(true).await
+    }
+
     /// Notes a commit in this session.
     pub(crate) fn committed(&self, session: &ClientSession) {
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);

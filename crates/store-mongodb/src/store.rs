@@ -12,8 +12,8 @@ use kernel::event::{Position, Recorded, StreamId};
 use kernel::store::carry::{Load, Snapshot};
 use kernel::store::serial::Keys;
 use kernel::store::{
-    Batch, CommitError, Committed, Found, Head, Opened, Query, Schema, Section, Store, StoreError, Stored,
-    TAIL_BYTES_MAX, Tail,
+    Batch, CommitError, Committed, Found, Opened, Query, Schema, Section, Store, StoreError, Stored, TAIL_BYTES_MAX,
+    Tail,
 };
 use mongodb::action::Find;
 use mongodb::options::{ConnectionString, Hint};
@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::commit::{Committer, Work};
-use crate::failure::{OpenError, ReadError, unavailable};
+use crate::failure::{OpenError, ReadError};
 use crate::names::{BY_STREAM, HEAD, HEAD_ID, JOURNAL};
 use crate::page::Page;
 use crate::rows::{self, Entry, HeadRow, damaged, signed};
@@ -30,7 +30,7 @@ use crate::sessions::Sessions;
 use crate::snapshot::MongodbSnapshot;
 use crate::{connect, each, open};
 
-/// How long a read may take.
+/// How long a read may take, and the note that a rebuild is finished.
 const READ_MAX: Duration = Duration::from_secs(30);
 /// Between two attempts to read from what is being made.
 const READ_PAUSE: Duration = Duration::from_millis(5);
@@ -87,7 +87,7 @@ impl MongodbStore {
         options.schema.check().map_err(OpenError::Schema)?;
         let client = connect::client(&options).await?;
         let database = client.database(&options.database);
-        open::declare(&database, &options).await?;
+        connect::while_it_answers(&client, &options, open::declare(&database, &options)).await?;
         let (schema, sessions) = (Arc::new(options.schema), Arc::new(Sessions::new(client)));
         Ok(Self {
             committer: Committer::new(Arc::clone(&sessions), database.clone(), Arc::clone(&schema)),
@@ -102,7 +102,8 @@ impl MongodbStore {
     pub async fn plan(options: &MongodbOptions) -> Result<Vec<String>, OpenError> {
         options.schema.check().map_err(OpenError::Schema)?;
         let client = connect::client(options).await?;
-        open::plan(&client.database(&options.database), options).await
+        let database = client.database(&options.database);
+        connect::while_it_answers(&client, options, open::plan(&database, options)).await
     }
 
     async fn read_documents(&self, wanted: &Keys<'_>) -> Result<HashMap<Key, Stored>, ReadError> {
@@ -175,7 +176,7 @@ impl MongodbStore {
             .sort(doc! { "_id": 1 });
         let events = read_events(find, &mut session, limit, TAIL_BYTES_MAX).await?;
         // Read after the events in the same session, so the head is at or beyond them.
-        let head = read_head(&self.database, &mut session).await?;
+        let head = read_head(&self.database, &mut session).await?.head()?;
         Ok(Tail { head, events })
     }
 }
@@ -185,27 +186,22 @@ impl Opened for MongodbStore {
     async fn finish_rebuild(&self) -> Result<(), StoreError> {
         let heads = self.database.collection::<Document>(HEAD);
         let done = heads.update_one(doc! { "_id": HEAD_ID }, doc! { "$set": { "rebuilding": null } });
-        done.await.map(drop).map_err(|error| unavailable(&error))
+        within_limit(async { Ok(done.await.map(drop)?) }).await
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        let opened = in_time(|| async {
-            let mut present = self.sessions.begin().await?;
-            read_head(&self.database, &mut present).await?;
-            let session = self.sessions.at_the_time_of(&present).await?;
-            MongodbSnapshot::of(session, self.database.clone()).await
-        });
+        let opened = in_time(|| MongodbSnapshot::new(Arc::clone(&self.sessions), self.database.clone()));
         Ok(Box::new(opened.await?))
     }
 
     async fn load(&self, load: Load) -> Result<(), CommitError> {
         let work = Work::Load(Box::new(load));
-        self.committer.clone().commit(work).await.map(drop)
+        self.committer.clone().see_through(work).await.map(drop)
     }
 
     async fn insert(&self, batches: Vec<Arc<Batch>>, mut after: Position) -> Result<(), CommitError> {
         for batch in batches {
-            after = self.committer.clone().commit(Work::Rows(batch, after)).await?.last;
+            after = self.committer.clone().see_through(Work::Rows(batch, after)).await?.last;
         }
         Ok(())
     }
@@ -219,10 +215,7 @@ impl Opened for MongodbStore {
 impl Store for MongodbStore {
     async fn commit(&self, batch: Arc<Batch>) -> Result<Committed, CommitError> {
         batch.check(&self.schema)?;
-        // In a task of its own: whoever stops waiting must not leave a transaction half way.
-        let task = tokio::spawn(self.committer.clone().commit(Work::Batch(batch)));
-        task.await
-            .unwrap_or_else(|error| Err(CommitError::Unknown(format!("the commit did not finish: {error}"))))
+        self.committer.clone().see_through(Work::Batch(batch)).await
     }
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
@@ -258,10 +251,10 @@ impl Store for MongodbStore {
     }
 }
 
-pub(crate) async fn read_head(database: &Database, session: &mut ClientSession) -> Result<Head, ReadError> {
+pub(crate) async fn read_head(database: &Database, session: &mut ClientSession) -> Result<HeadRow, ReadError> {
     let heads = database.collection::<HeadRow>(HEAD);
     let head = heads.find_one(doc! { "_id": HEAD_ID }).session(session).await?;
-    Ok(head.ok_or_else(|| damaged("the head is missing"))?.head()?)
+    Ok(head.ok_or_else(|| damaged("the head is missing"))?)
 }
 
 /// At most so many events, until their data has so many bytes.
@@ -290,18 +283,23 @@ async fn in_time<T, F>(read: impl Fn() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, ReadError>>,
 {
-    let answered = timeout(READ_MAX, async {
+    within_limit(async {
         loop {
             match read().await {
                 Err(error) if error.is_passing() => sleep(READ_PAUSE).await,
                 other => return other,
             }
         }
-    });
-    match answered.await {
+    })
+    .await
+}
+
+/// Waits for the server, for as long as it may take.
+pub(crate) async fn within_limit<T>(read: impl Future<Output = Result<T, ReadError>>) -> Result<T, StoreError> {
+    match timeout(READ_MAX, read).await {
         Ok(read) => Ok(read?),
         Err(_) => Err(StoreError::new(format_args!(
-            "the server took more than {READ_MAX:?} for a read"
+            "the server took more than {READ_MAX:?} to answer"
         ))),
     }
 }

@@ -17,7 +17,7 @@ use mongodb::{ClientSession, Database};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::failure::{self, is_taken, of_statement, of_write};
+use crate::failure::{self, is_taken, of_statement, of_values, of_write};
 use crate::names::{BATCHES, BY_STREAM, HEAD, HEAD_ID, JOURNAL};
 use crate::rows::{self, BatchRow, Entry, HeadRow, Written};
 use crate::{abandoned, connect, each};
@@ -63,6 +63,12 @@ impl MongodbTransaction {
         let _ = timeout(ROLL_BACK_MAX, self.session.abort_transaction()).await;
     }
 
+    /// What a failure means, once it was noted whether another transaction may succeed.
+    pub(crate) fn failed(&mut self, error: &Error, meaning: fn(&Error) -> CommitError) -> CommitError {
+        self.is_transient = failure::is_transient(error);
+        meaning(error)
+    }
+
     /// Tries until no other transaction has the head. MongoDB does not let a transaction wait for another one: it refuses
     /// at once whichever came later.
     async fn wait_for_head(&mut self) -> Result<HeadRow, CommitError> {
@@ -71,7 +77,7 @@ impl MongodbTransaction {
         loop {
             match self.try_head().await {
                 Err(error) if is_taken(&error) => {}
-                other => return other.map_err(|error| of_statement(&error)),
+                other => return other.map_err(|error| self.failed(&error, of_statement)),
             }
             let _ = self.session.abort_transaction().await;
             if asked.elapsed() >= ABANDONED_AFTER {
@@ -82,7 +88,13 @@ impl MongodbTransaction {
         }
     }
 
-    pub(crate) async fn begin(&mut self) -> Result<(), Error> {
+    /// Begins without the head, which is not taken then.
+    pub(crate) async fn begin_alone(&mut self) -> Result<(), CommitError> {
+        let begun = self.begin().await;
+        begun.map_err(|error| self.failed(&error, of_statement))
+    }
+
+    async fn begin(&mut self) -> Result<(), Error> {
         self.session
             .start_transaction()
             .read_concern(ReadConcern::snapshot())
@@ -118,7 +130,7 @@ impl MongodbTransaction {
             bson::serialize_to_raw_document_buf(&command).map_err(|error| CommitError::Content(error.to_string()))?;
         let update = self.database.run_raw_command(command).session(&mut self.session);
         let answer: UpdateAnswer =
-            bson::deserialize_from_document(statement(&mut self.is_transient, update).await?).map_err(rows::damaged)?;
+            bson::deserialize_from_document(values(&mut self.is_transient, update).await?).map_err(rows::damaged)?;
         match answer.write_errors.first() {
             Some(error) => Err(of_write(error.code, &error.errmsg)),
             None => Ok(()),
@@ -175,7 +187,7 @@ impl Transaction for MongodbTransaction {
         let journal = self.database.collection::<Entry<'_>>(JOURNAL);
         let entries: Vec<Entry<'_>> = events.iter().map(Entry::of).collect();
         let insert = journal.insert_many(&entries).session(&mut self.session);
-        statement(&mut self.is_transient, insert).await.map(drop)
+        values(&mut self.is_transient, insert).await.map(drop)
     }
 
     async fn put(&mut self, collection: &'static str, rows: &[Row<'_>]) -> Result<(), CommitError> {
@@ -209,7 +221,7 @@ impl Transaction for MongodbTransaction {
         let collection = self.database.collection::<Document>(collection);
         for ids in ids.chunks(COMMAND_WRITES_MAX) {
             let delete = collection.delete_many(doc! { "_id": { "$in": ids } });
-            statement(&mut self.is_transient, delete.session(&mut self.session)).await?;
+            values(&mut self.is_transient, delete.session(&mut self.session)).await?;
         }
         Ok(())
     }
@@ -233,13 +245,29 @@ async fn statement<T>(
     is_transient: &mut bool,
     action: impl IntoFuture<Output = Result<T, Error>>,
 ) -> Result<T, CommitError> {
+    told(is_transient, action, of_statement).await
+}
+
+/// A statement that brings documents or events of the batch.
+async fn values<T>(
+    is_transient: &mut bool,
+    action: impl IntoFuture<Output = Result<T, Error>>,
+) -> Result<T, CommitError> {
+    told(is_transient, action, of_values).await
+}
+
+async fn told<T>(
+    is_transient: &mut bool,
+    action: impl IntoFuture<Output = Result<T, Error>>,
+    meaning: fn(&Error) -> CommitError,
+) -> Result<T, CommitError> {
     let Ok(done) = timeout(STATEMENT_MAX, action).await else {
         let reason = format!("the server took more than {STATEMENT_MAX:?} for a statement");
         return Err(StoreError::new(reason).into());
     };
     done.map_err(|error| {
         *is_transient = failure::is_transient(&error);
-        of_statement(&error)
+        meaning(&error)
     })
 }
 

@@ -51,6 +51,10 @@ static RANKED_OTHERWISE: Collection = Collection {
     }],
     ..WITH_RANK
 };
+static WITH_OWNER: Collection = Collection {
+    columns: &[OWNER],
+    ..PLAIN
+};
 const WITH_RANK: Collection = Collection {
     columns: &[OWNER, RANK],
     ..PLAIN
@@ -270,5 +274,35 @@ async fn replicas_that_declare_an_index_differently_and_start_at_once_all_open()
         for replica in replicas.collect::<Vec<_>>() {
             replica.await.expect("it ends well").expect("the store opens");
         }
+    }
+}
+
+/// Each of them finds the same index, which is none of theirs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_make_an_index_again_at_once_all_open() {
+    for _ in 0..8 {
+        let place = Place::new();
+        place.open(schema(&RANKED)).await;
+        let replicas = (0..6).map(|_| tokio::spawn(MongodbStore::open(place.options(schema(&RANKED_OTHERWISE)))));
+        for replica in replicas.collect::<Vec<_>>() {
+            replica.await.expect("it ends well").expect("the store opens");
+        }
+        assert_eq!(place.plan(schema(&RANKED_OTHERWISE)).await, [""; 0]);
+    }
+}
+
+/// What an older version makes is not what the newer one has found missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newer_version_that_starts_with_an_older_one_has_what_it_declares() {
+    for _ in 0..8 {
+        let place = Place::new();
+        let older = (0..3).map(|_| tokio::spawn(MongodbStore::open(place.options(schema(&THINGS)))));
+        let older = older.collect::<Vec<_>>();
+        place.open(schema(&WITH_OWNER)).await;
+        for older in older {
+            // Refused where it came later.
+            let _ = older.await.expect("it ends well");
+        }
+        assert_eq!(place.plan(schema(&WITH_OWNER)).await, [""; 0]);
     }
 }

@@ -179,6 +179,35 @@ fn a_wrong_url_is_refused_without_its_password() {
     assert!(refusal.to_string().contains("mongodb://"), "{refusal}");
 }
 
+#[test]
+fn an_option_that_there_is_not_is_named_without_its_value() {
+    for (url, named) in [
+        ("mongodb://ann:s3cret@host/?tlsCAFiles=s3cret", "tlsCAFiles"),
+        (
+            "mongodb://ann:s3cret@host:27017/shop?replicaSet=rs0&authSources=s3cret",
+            "authSources",
+        ),
+        ("mongodb+srv://ann:s3cret@host.example/?tls=true&x=s3cret", "x"),
+        ("mongodb://host/?x=s3cret", "x"),
+    ] {
+        let refusal = options(url, "test", &THINGS).expect_err("there is no such option");
+        assert!(refusal.to_string().contains(&format!(" {named} ")), "{refusal}");
+        assert!(!format!("{refusal} {refusal:?}").contains("s3c"), "{refusal}");
+    }
+    // Values that cannot be understood, and what may be a part of a password.
+    for url in [
+        "mongodb://host/?replicaSet",
+        "mongodb://host/?tls=s3cret",
+        "mongodb://host/?s3cret",
+        "mongodb://ann:?s3cret=x@host/",
+        "mongodb://ann:a@?s3cret=x@host/",
+        "mongodb://ann:x?s3cret=x/@y&s3cret=z",
+    ] {
+        let refusal = options(url, "test", &THINGS).expect_err("the URL is wrong");
+        assert!(!format!("{refusal} {refusal:?}").contains("s3c"), "{url}: {refusal}");
+    }
+}
+
 #[tokio::test]
 async fn the_epoch_is_given_when_the_store_is_made_and_stays() {
     let place = Place::new();
