@@ -1,6 +1,8 @@
 //! What the adapters of databases behind a network share: they speak to them through sqlx, and commit by
 //! [`kernel::store::serial`].
 
+mod held;
+
 use std::collections::HashMap;
 
 use async_trait::async_trait;
@@ -10,6 +12,7 @@ use kernel::store::carry::{Carried, Load};
 use kernel::store::serial::{self, Keys, Latest, Written};
 use kernel::store::{Batch, CommitError, Committed, Found, Query, Schema, StoreError, Stored};
 
+pub(crate) use crate::network::held::{BEGIN, Held};
 use crate::open::OpenError;
 use crate::rows::{self, Cells};
 
@@ -18,7 +21,25 @@ use crate::rows::{self, Cells};
 pub(crate) trait Transaction: serial::Transaction + Sized {
     async fn commit(self) -> Result<(), CommitError>;
 
-    async fn roll_back(self);
+    fn roll_back(self);
+}
+
+/// Runs a read in a task of its own: whoever stops waiting for it must not leave it half way.
+pub(crate) async fn read<T: Send + 'static>(
+    read: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::spawn(read)
+        .await
+        .unwrap_or_else(|error| Err(StoreError::new(format_args!("the read did not finish: {error}"))))
+}
+
+/// Runs a write in a task of its own, likewise.
+pub(crate) async fn write<T: Send + 'static>(
+    write: impl Future<Output = Result<T, CommitError>> + Send + 'static,
+) -> Result<T, CommitError> {
+    tokio::spawn(write)
+        .await
+        .unwrap_or_else(|error| Err(CommitError::Unknown(format!("the commit did not finish: {error}"))))
 }
 
 /// Writes a batch in one transaction.
@@ -29,11 +50,11 @@ pub(crate) async fn commit(mut transaction: impl Transaction, batch: &Batch) -> 
             Ok(committed)
         }
         Ok(Written::Before(committed)) => {
-            transaction.roll_back().await;
+            transaction.roll_back();
             Ok(committed)
         }
         Err(error) => {
-            transaction.roll_back().await;
+            transaction.roll_back();
             Err(error)
         }
     }
@@ -55,7 +76,7 @@ pub(crate) async fn load(mut transaction: impl Transaction, load: &Load) -> Resu
     match serial::load(&mut transaction, load).await {
         Ok(()) => transaction.commit().await,
         Err(error) => {
-            transaction.roll_back().await;
+            transaction.roll_back();
             Err(error)
         }
     }
@@ -194,17 +215,23 @@ macro_rules! readable {
 }
 pub(crate) use readable;
 
-/// Ids by collection, of keys that the schema has.
-pub(crate) fn wanted<'a>(schema: &Schema, keys: &'a [Key]) -> Result<Keys<'a>, StoreError> {
+/// Whether the schema has the collections of all keys.
+pub(crate) fn check(schema: &Schema, keys: &[Key]) -> Result<(), StoreError> {
+    match keys.iter().find(|key| schema.collection(key.collection).is_none()) {
+        Some(Key { collection, .. }) => Err(StoreError::new(format_args!(
+            "the schema has no collection {collection}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Ids by collection.
+pub(crate) fn by_collection(keys: &[Key]) -> Keys<'_> {
     let mut wanted = Keys::new();
     for key in keys {
-        if schema.collection(key.collection).is_none() {
-            let unknown = key.collection;
-            return Err(StoreError::new(format_args!("the schema has no collection {unknown}")));
-        }
         wanted.entry(key.collection).or_default().push(&key.id);
     }
-    Ok(wanted)
+    wanted
 }
 
 /// What rows say of documents: the place of the collection among those asked for, the id, and what is wanted of it.

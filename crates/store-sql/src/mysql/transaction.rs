@@ -14,47 +14,41 @@ use sqlx::{AssertSqlSafe, MySql};
 
 use crate::mysql::failure::{of_commit, of_statement};
 use crate::mysql::statements::{self, EVENT_CELLS, ROWS_MAX, Statements};
-use crate::network::{self, signed};
+use crate::network::{self, Held, signed};
 use crate::rows::{self, Cells as _};
 
 /// An event's stream, id and type at most: three keys.
 const EVENT_TEXT_BYTES: usize = 3 * 1020;
 
 pub(super) struct MysqlTransaction {
-    transaction: sqlx::Transaction<'static, MySql>,
+    held: Held<MySql>,
     statements: Arc<Statements>,
 }
 
 impl MysqlTransaction {
-    pub(super) fn new(transaction: sqlx::Transaction<'static, MySql>, statements: Arc<Statements>) -> Self {
-        Self {
-            transaction,
-            statements,
-        }
+    pub(super) fn new(held: Held<MySql>, statements: Arc<Statements>) -> Self {
+        Self { held, statements }
     }
 }
 
 #[async_trait]
 impl network::Transaction for MysqlTransaction {
     async fn commit(self) -> Result<(), CommitError> {
-        self.transaction.commit().await.map_err(|error| of_commit(&error))
+        self.held.commit().await.map_err(|error| of_commit(&error))
     }
 
-    async fn roll_back(self) {
-        // Where that fails the connection is gone, and the server rolls back.
-        let _ = self.transaction.rollback().await;
+    fn roll_back(self) {
+        self.held.give_back();
     }
 }
 
 #[async_trait]
 impl Transaction for MysqlTransaction {
     async fn take_head(&mut self, writer: &str) -> Result<(Head, Option<Latest>), CommitError> {
-        let head = sqlx::query(statements::TAKE_HEAD)
-            .fetch_one(&mut *self.transaction)
-            .await;
+        let head = sqlx::query(statements::TAKE_HEAD).fetch_one(&mut *self.held).await;
         let head = rows::head(&head.map_err(|error| of_statement(&error))?)?;
         let latest = sqlx::query(statements::LATEST).bind(writer);
-        let latest = latest.fetch_optional(&mut *self.transaction).await;
+        let latest = latest.fetch_optional(&mut *self.held).await;
         let latest = latest.map_err(|error| of_statement(&error))?;
         let latest = latest.as_ref().map(network::latest).transpose()?;
         Ok((head, latest))
@@ -67,7 +61,7 @@ impl Transaction for MysqlTransaction {
             for id in group.values().flatten() {
                 select = select.bind(id);
             }
-            let found = select.fetch_all(&mut *self.transaction).await;
+            let found = select.fetch_all(&mut *self.held).await;
             let found = found.map_err(|error| of_statement(&error))?;
             versions.extend(network::by_key(&found, &group, |row| rows::count(row, 2))?);
         }
@@ -83,7 +77,7 @@ impl Transaction for MysqlTransaction {
             for id in &ids {
                 select = select.bind(id);
             }
-            let found = select.fetch_all(&mut *self.transaction).await;
+            let found = select.fetch_all(&mut *self.held).await;
             for row in &found.map_err(|error| of_statement(&error))? {
                 let place = usize::try_from(row.number(0)?).map_err(rows::damaged)?;
                 match rows::count(row, 1)? {
@@ -165,7 +159,7 @@ impl Transaction for MysqlTransaction {
 
 impl MysqlTransaction {
     async fn run(&mut self, statement: Query<'_, MySql, MySqlArguments>) -> Result<(), CommitError> {
-        let done = statement.execute(&mut *self.transaction).await;
+        let done = statement.execute(&mut *self.held).await;
         done.map(drop).map_err(|error| of_statement(&error))
     }
 }

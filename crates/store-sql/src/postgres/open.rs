@@ -8,12 +8,9 @@ use sqlx::{AssertSqlSafe, Connection as _};
 use crate::open::OpenError;
 use crate::plan::Declared;
 use crate::postgres::open::existing::Found;
-use crate::postgres::{POSTGRES, PostgresOptions, SERVER, failure};
+use crate::postgres::{BEGIN_READING, POSTGRES, PostgresOptions, SERVER, failure};
 use crate::reach::{self, Target};
 use crate::schema;
-
-/// Begins a transaction whose reads are all of one moment, whoever migrates meanwhile.
-const BEGIN_READING: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// Makes what is missing. Replicas that start at once do so one after another.
 pub(super) async fn declare(options: &PostgresOptions) -> Result<(), OpenError> {

@@ -10,46 +10,40 @@ use kernel::store::serial::{Keys, Latest, Row, Transaction};
 use kernel::store::{CommitError, Head};
 use sqlx::{AssertSqlSafe, Postgres};
 
-use crate::network::{self, signed};
+use crate::network::{self, Held, signed};
 use crate::postgres::failure::{of_commit, of_statement};
 use crate::postgres::statements::{self, Statements};
 use crate::rows::{self, Cells as _};
 
 pub(super) struct PostgresTransaction {
-    transaction: sqlx::Transaction<'static, Postgres>,
+    held: Held<Postgres>,
     statements: Arc<Statements>,
 }
 
 impl PostgresTransaction {
-    pub(super) fn new(transaction: sqlx::Transaction<'static, Postgres>, statements: Arc<Statements>) -> Self {
-        Self {
-            transaction,
-            statements,
-        }
+    pub(super) fn new(held: Held<Postgres>, statements: Arc<Statements>) -> Self {
+        Self { held, statements }
     }
 }
 
 #[async_trait]
 impl network::Transaction for PostgresTransaction {
     async fn commit(self) -> Result<(), CommitError> {
-        self.transaction.commit().await.map_err(|error| of_commit(&error))
+        self.held.commit().await.map_err(|error| of_commit(&error))
     }
 
-    async fn roll_back(self) {
-        // Where that fails the connection is gone, and the server rolls back.
-        let _ = self.transaction.rollback().await;
+    fn roll_back(self) {
+        self.held.give_back();
     }
 }
 
 #[async_trait]
 impl Transaction for PostgresTransaction {
     async fn take_head(&mut self, writer: &str) -> Result<(Head, Option<Latest>), CommitError> {
-        let head = sqlx::query(statements::TAKE_HEAD)
-            .fetch_one(&mut *self.transaction)
-            .await;
+        let head = sqlx::query(statements::TAKE_HEAD).fetch_one(&mut *self.held).await;
         let head = rows::head(&head.map_err(|error| of_statement(&error))?)?;
         let latest = sqlx::query(statements::LATEST).bind(writer);
-        let latest = latest.fetch_optional(&mut *self.transaction).await;
+        let latest = latest.fetch_optional(&mut *self.held).await;
         let latest = latest.map_err(|error| of_statement(&error))?;
         let latest = latest.as_ref().map(network::latest).transpose()?;
         Ok((head, latest))
@@ -60,7 +54,7 @@ impl Transaction for PostgresTransaction {
         for ids in keys.values() {
             select = select.bind(ids);
         }
-        let found = select.fetch_all(&mut *self.transaction).await;
+        let found = select.fetch_all(&mut *self.held).await;
         let found = found.map_err(|error| of_statement(&error))?;
         Ok(network::by_key(&found, keys, |row| rows::count(row, 2))?)
     }
@@ -68,7 +62,7 @@ impl Transaction for PostgresTransaction {
     async fn stream_versions(&mut self, streams: &[&StreamId]) -> Result<HashMap<StreamId, u64>, CommitError> {
         let ids: Vec<&str> = streams.iter().map(|stream| stream.as_str()).collect();
         let select = sqlx::query(statements::STREAM_VERSIONS).bind(ids);
-        let found = select.fetch_all(&mut *self.transaction).await;
+        let found = select.fetch_all(&mut *self.held).await;
         let found = found.map_err(|error| of_statement(&error))?;
         let versions = found
             .iter()
@@ -141,7 +135,7 @@ impl PostgresTransaction {
         &mut self,
         statement: sqlx::query::Query<'_, Postgres, sqlx::postgres::PgArguments>,
     ) -> Result<(), CommitError> {
-        let done = statement.execute(&mut *self.transaction).await;
+        let done = statement.execute(&mut *self.held).await;
         done.map(drop).map_err(|error| of_statement(&error))
     }
 }
