@@ -14,7 +14,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -34,7 +33,7 @@ use crate::dialect::Dialect;
 use crate::mysql::server::Server;
 use crate::mysql::statements::Statements;
 use crate::mysql::transaction::MysqlTransaction;
-use crate::network::{self, BEGIN, Held, Reading, unavailable};
+use crate::network::{self, Held, READ_MAX, Reading, unavailable};
 use crate::open::OpenError;
 use crate::reach;
 use crate::rows;
@@ -42,8 +41,6 @@ use crate::statements::{Page, Parameter, Section};
 
 /// Either of both.
 const SERVER: &str = "MySQL";
-/// How long a call waits for a connection.
-const ACQUIRE_MAX: Duration = Duration::from_secs(5);
 /// Begins a transaction whose reads are all of one moment.
 const BEGIN_SNAPSHOT: &str =
     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
@@ -132,13 +129,10 @@ impl MysqlStore {
 /// Connections that are told what a connection is to be like.
 fn pool(server: &Server, connections: u32) -> MySqlPoolOptions {
     let settings: Arc<str> = server.settings().into();
-    MySqlPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE_MAX)
-        .after_connect(move |connection, _| {
-            let settings = AssertSqlSafe(Arc::clone(&settings));
-            Box::pin(async move { sqlx::raw_sql(settings).execute(connection).await.map(drop) })
-        })
+    network::pool(connections).after_connect(move |connection, _| {
+        let settings = AssertSqlSafe(Arc::clone(&settings));
+        Box::pin(async move { sqlx::raw_sql(settings).execute(connection).await.map(drop) })
+    })
 }
 
 #[async_trait]
@@ -163,24 +157,23 @@ impl Opened for MysqlStore {
             sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut connection).await?;
             MysqlSnapshot::of(connection, self.server.dialect, statements::HEAD).await
         };
-        Ok(Box::new(opened.await.map_err(|error| unavailable(&error))?))
+        let opened = async { opened.await.map_err(|error| unavailable(&error)) };
+        Ok(Box::new(Box::pin(network::within(READ_MAX, opened)).await?))
     }
 
     async fn load(&self, load: Load) -> Result<(), CommitError> {
         let (pool, statements) = (self.pool.clone(), Arc::clone(&self.statements));
         network::write(async move {
-            let held = Held::begin(&pool, BEGIN).await?;
-            network::load(MysqlTransaction::new(held, statements), &load).await
+            let begin = MysqlTransaction::begin(&pool, statements);
+            network::load(begin, &load).await
         })
         .await
     }
 
     async fn insert(&self, batches: Vec<Arc<Batch>>, mut after: Position) -> Result<(), CommitError> {
-        let one = pool(&self.server, 1).test_before_acquire(false);
-        let one = one.connect_lazy_with((*self.pool.connect_options()).clone());
+        let one = pool(&self.server, 1).connect_lazy_with((*self.pool.connect_options()).clone());
         for batch in batches {
-            let held = Held::begin(&one, BEGIN).await?;
-            let transaction = MysqlTransaction::new(held, Arc::clone(&self.statements));
+            let transaction = MysqlTransaction::begin(&one, Arc::clone(&self.statements)).await?;
             after = network::insert(transaction, &batch, after).await?;
         }
         one.close().await;
@@ -198,8 +191,8 @@ impl Store for MysqlStore {
         batch.check(&self.schema)?;
         let (pool, statements) = (self.pool.clone(), Arc::clone(&self.statements));
         network::write(async move {
-            let held = Held::begin(&pool, BEGIN).await?;
-            network::commit(MysqlTransaction::new(held, statements), &batch).await
+            let begin = MysqlTransaction::begin(&pool, statements);
+            network::commit(begin, &batch).await
         })
         .await
     }

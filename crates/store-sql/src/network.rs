@@ -4,6 +4,7 @@
 mod held;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use kernel::document::{Collection, ColumnType, Key, Value};
@@ -11,24 +12,44 @@ use kernel::event::Position;
 use kernel::store::carry::{Carried, Load};
 use kernel::store::serial::{self, Keys, Latest, Written};
 use kernel::store::{Batch, CommitError, Committed, Found, Query, Schema, StoreError, Stored};
+use tokio::time::timeout;
 
-pub(crate) use crate::network::held::{BEGIN, Held};
+pub(crate) use crate::network::held::{BEGIN, Held, pool};
 use crate::open::OpenError;
 use crate::rows::{self, Cells};
+
+/// How long a read may take; longer than servers are told that a statement may, since their answer says more.
+pub(crate) const READ_MAX: Duration = Duration::from_secs(20);
+/// How long a batch may take up to its COMMIT; longer than the servers let it wait for the head row.
+const WRITE_MAX: Duration = Duration::from_secs(20);
+/// How long a COMMIT may take. The writer asks for its outcome by committing again.
+const COMMIT_MAX: Duration = Duration::from_secs(5);
+/// How long a piece of a snapshot may take, of a store of any size.
+pub(crate) const PIECE_MAX: Duration = Duration::from_secs(120);
 
 /// A transaction that can be ended.
 #[async_trait]
 pub(crate) trait Transaction: serial::Transaction + Sized {
-    async fn commit(self) -> Result<(), CommitError>;
+    async fn commit(&mut self) -> Result<(), CommitError>;
 
-    fn roll_back(self);
+    /// Ends with its connection, which it rolls back to nothing. One that is dropped instead closes it.
+    fn give_back(self);
+}
+
+/// Gives up on a call that a database does not answer, perhaps because its host is gone.
+pub(crate) async fn within<T, E: From<StoreError>>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let silent = |_| Err(StoreError::new(format_args!("the database did not answer within {limit:?}")).into());
+    timeout(limit, call).await.unwrap_or_else(silent)
 }
 
 /// Runs a read in a task of its own: whoever stops waiting for it must not leave it half way.
 pub(crate) async fn read<T: Send + 'static>(
     read: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Result<T, StoreError> {
-    tokio::spawn(read)
+    tokio::spawn(within(READ_MAX, read))
         .await
         .unwrap_or_else(|error| Err(StoreError::new(format_args!("the read did not finish: {error}"))))
 }
@@ -43,20 +64,38 @@ pub(crate) async fn write<T: Send + 'static>(
 }
 
 /// Writes a batch in one transaction.
-pub(crate) async fn commit(mut transaction: impl Transaction, batch: &Batch) -> Result<Committed, CommitError> {
-    match serial::write(&mut transaction, batch).await {
-        Ok(Written::Now(committed)) => {
-            transaction.commit().await?;
-            Ok(committed)
-        }
+pub(crate) async fn commit<T: Transaction>(
+    begin: impl Future<Output = Result<T, StoreError>>,
+    batch: &Batch,
+) -> Result<Committed, CommitError> {
+    let written = async {
+        let mut transaction = begin.await?;
+        let written = Box::pin(serial::write(&mut transaction, batch)).await;
+        Ok::<_, CommitError>((transaction, written))
+    };
+    let (transaction, written) = within(WRITE_MAX, written).await?;
+    match written {
+        Ok(Written::Now(committed)) => end(transaction).await.map(|()| committed),
         Ok(Written::Before(committed)) => {
-            transaction.roll_back();
+            transaction.give_back();
             Ok(committed)
         }
         Err(error) => {
-            transaction.roll_back();
+            transaction.give_back();
             Err(error)
         }
+    }
+}
+
+/// Commits what was written.
+async fn end(mut transaction: impl Transaction) -> Result<(), CommitError> {
+    match timeout(COMMIT_MAX, transaction.commit()).await {
+        Ok(Ok(())) => {
+            transaction.give_back();
+            Ok(())
+        }
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(CommitError::Unknown(format!("no answer within {COMMIT_MAX:?}"))),
     }
 }
 
@@ -68,18 +107,21 @@ pub(crate) async fn insert(
 ) -> Result<Position, CommitError> {
     serial::insert(&mut transaction, batch, after).await?;
     transaction.commit().await?;
+    transaction.give_back();
     Ok(after.plus(batch.events.len() as u64))
 }
 
 /// Writes a part of another store in one transaction.
-pub(crate) async fn load(mut transaction: impl Transaction, load: &Load) -> Result<(), CommitError> {
-    match serial::load(&mut transaction, load).await {
-        Ok(()) => transaction.commit().await,
-        Err(error) => {
-            transaction.roll_back();
-            Err(error)
-        }
-    }
+pub(crate) async fn load<T: Transaction>(
+    begin: impl Future<Output = Result<T, StoreError>>,
+    load: &Load,
+) -> Result<(), CommitError> {
+    let loaded = async {
+        let mut transaction = begin.await?;
+        serial::load(&mut transaction, load).await?;
+        Ok::<_, CommitError>(transaction)
+    };
+    end(within(WRITE_MAX, loaded).await?).await
 }
 
 /// Makes the snapshot of an sqlx driver: a connection of its own, whose transaction keeps what it saw first.
@@ -149,8 +191,11 @@ macro_rules! snapshot {
                     .bind(i64::try_from(after.0).unwrap_or(i64::MAX))
                     .bind(crate::rows::limit(kernel::store::carry::PIECE_EVENTS_MAX))
                     .bind(crate::rows::limit(kernel::store::TAIL_BYTES_MAX));
-                let rows = select.fetch_all(&mut self.connection).await;
-                let rows = rows.map_err(|error| crate::network::unavailable(&error))?;
+                let rows = crate::network::within(crate::network::PIECE_MAX, async {
+                    let rows = select.fetch_all(&mut self.connection).await;
+                    rows.map_err(|error| crate::network::unavailable(&error))
+                });
+                let rows = rows.await?;
                 rows.iter().map(crate::rows::event).collect()
             }
 
@@ -159,7 +204,7 @@ macro_rules! snapshot {
                 collection: &'static kernel::document::Collection,
                 after: Option<&str>,
             ) -> Result<Vec<kernel::store::carry::Carried>, kernel::store::StoreError> {
-                self.read_documents(collection, after).await
+                crate::network::within(crate::network::PIECE_MAX, self.read_documents(collection, after)).await
             }
         }
     };

@@ -8,7 +8,6 @@ mod transaction;
 use std::fmt;
 use std::str::FromStr as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -19,12 +18,12 @@ use kernel::store::carry::{Load, Snapshot};
 use kernel::store::{
     Batch, CommitError, Committed, Found, Opened, Query, Schema, Store, StoreError, Stored, TAIL_BYTES_MAX, Tail,
 };
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
 use uuid::Uuid;
 
 use crate::dialect::Dialect;
-use crate::network::{self, BEGIN, Held, Reading, unavailable};
+use crate::network::{self, Held, READ_MAX, Reading, unavailable};
 use crate::open::OpenError;
 use crate::postgres::statements::Statements;
 use crate::postgres::transaction::PostgresTransaction;
@@ -58,14 +57,12 @@ pub(crate) const POSTGRES: Dialect = Dialect {
 
 /// As its makers call it.
 const SERVER: &str = "PostgreSQL";
-/// How long a call waits for a connection.
-const ACQUIRE_MAX: Duration = Duration::from_secs(5);
 /// What each connection is told when it begins. A transaction whose client has gone must not keep the head row, a
 /// statement must not run for ever, and a commit that returned is on the disk whatever the server's default is.
 const SETTINGS: [(&str, &str); 4] = [
     ("synchronous_commit", "on"),
     ("lock_timeout", "10s"),
-    ("statement_timeout", "30s"),
+    ("statement_timeout", "15s"),
     ("idle_in_transaction_session_timeout", "15s"),
 ];
 
@@ -135,10 +132,7 @@ impl PostgresStore {
     pub async fn open(options: PostgresOptions) -> Result<Self, OpenError> {
         options.schema.check().map_err(OpenError::Schema)?;
         open::declare(&options).await?;
-        let pool = PgPoolOptions::new()
-            .max_connections(options.connections)
-            .acquire_timeout(ACQUIRE_MAX)
-            .connect_lazy_with(options.connect);
+        let pool = network::pool(options.connections).connect_lazy_with(options.connect);
         Ok(Self {
             statements: Arc::new(Statements::new(&options.schema)),
             schema: options.schema,
@@ -161,24 +155,23 @@ impl Opened for PostgresStore {
             sqlx::raw_sql(BEGIN_SNAPSHOT).execute(&mut connection).await?;
             PostgresSnapshot::of(connection, &POSTGRES, statements::HEAD).await
         };
-        Ok(Box::new(opened.await.map_err(|error| unavailable(&error))?))
+        let opened = async { opened.await.map_err(|error| unavailable(&error)) };
+        Ok(Box::new(network::within(READ_MAX, opened).await?))
     }
 
     async fn load(&self, load: Load) -> Result<(), CommitError> {
         let (pool, statements) = (self.pool.clone(), Arc::clone(&self.statements));
         network::write(async move {
-            let held = Held::begin(&pool, BEGIN).await?;
-            network::load(PostgresTransaction::new(held, statements), &load).await
+            let begin = PostgresTransaction::begin(&pool, statements);
+            network::load(begin, &load).await
         })
         .await
     }
 
     async fn insert(&self, batches: Vec<Arc<Batch>>, mut after: Position) -> Result<(), CommitError> {
-        let one = PgPoolOptions::new().max_connections(1).test_before_acquire(false);
-        let one = one.connect_lazy_with((*self.pool.connect_options()).clone());
+        let one = network::pool(1).connect_lazy_with((*self.pool.connect_options()).clone());
         for batch in batches {
-            let held = Held::begin(&one, BEGIN).await?;
-            let transaction = PostgresTransaction::new(held, Arc::clone(&self.statements));
+            let transaction = PostgresTransaction::begin(&one, Arc::clone(&self.statements)).await?;
             after = network::insert(transaction, &batch, after).await?;
         }
         one.close().await;
@@ -208,8 +201,8 @@ impl Store for PostgresStore {
         batch.check(&self.schema)?;
         let (pool, statements) = (self.pool.clone(), Arc::clone(&self.statements));
         network::write(async move {
-            let held = Held::begin(&pool, BEGIN).await?;
-            network::commit(PostgresTransaction::new(held, statements), &batch).await
+            let begin = PostgresTransaction::begin(&pool, statements);
+            network::commit(begin, &batch).await
         })
         .await
     }

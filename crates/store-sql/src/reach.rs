@@ -36,11 +36,11 @@ pub(crate) enum Meaning {
 /// Connects, or says why not, soon.
 pub(crate) async fn connect<C>(
     target: &Target,
-    connecting: impl Future<Output = Result<C, Error>>,
+    connecting: impl Future<Output = Result<C, OpenError>>,
     meaning: fn(&Error) -> Option<Meaning>,
 ) -> Result<C, OpenError> {
     match tokio::time::timeout(CONNECT_MAX, connecting).await {
-        Ok(connected) => connected.map_err(|error| refusal(target, error, meaning)),
+        Ok(connected) => connected.map_err(|error| refusal_of(target, error, meaning)),
         Err(_) => Err(OpenError::Unreachable {
             server: target.server,
             address: target.address.clone(),
@@ -76,7 +76,7 @@ fn untrusted(server: &'static str, address: String, reason: impl Display) -> Ope
     }
 }
 
-/// The same, of a statement after the server has let us in.
+/// The same, of whatever opening met.
 pub(crate) fn refusal_of(target: &Target, error: OpenError, meaning: fn(&Error) -> Option<Meaning>) -> OpenError {
     match error {
         OpenError::Database(error) => match error.downcast() {

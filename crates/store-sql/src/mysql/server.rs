@@ -59,8 +59,8 @@ pub(super) struct Server {
 /// Timeouts that only one of the two has. A transaction whose client has gone must not keep the head row, and a statement
 /// must not run for ever.
 const TIMEOUTS: [(&str, &str); 3] = [
-    ("max_statement_time", "max_statement_time = 30"),
-    ("max_execution_time", "max_execution_time = 30000"),
+    ("max_statement_time", "max_statement_time = 15"),
+    ("max_execution_time", "max_execution_time = 15000"),
     ("idle_transaction_timeout", "idle_transaction_timeout = 15"),
 ];
 

@@ -7,14 +7,14 @@ use async_trait::async_trait;
 use kernel::document::{Key, Value};
 use kernel::event::{Recorded, StreamId};
 use kernel::store::serial::{Keys, Latest, Row, Transaction};
-use kernel::store::{CommitError, Head};
-use sqlx::mysql::MySqlArguments;
+use kernel::store::{CommitError, Head, StoreError};
+use sqlx::mysql::{MySqlArguments, MySqlPool};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql};
 
 use crate::mysql::failure::{of_commit, of_statement};
 use crate::mysql::statements::{self, EVENT_CELLS, ROWS_MAX, Statements};
-use crate::network::{self, Held, signed};
+use crate::network::{self, BEGIN, Held, signed};
 use crate::rows::{self, Cells as _};
 
 /// An event's stream, id and type at most: three keys.
@@ -26,18 +26,19 @@ pub(super) struct MysqlTransaction {
 }
 
 impl MysqlTransaction {
-    pub(super) fn new(held: Held<MySql>, statements: Arc<Statements>) -> Self {
-        Self { held, statements }
+    pub(super) async fn begin(pool: &MySqlPool, statements: Arc<Statements>) -> Result<Self, StoreError> {
+        let held = Held::begin(pool, BEGIN).await?;
+        Ok(Self { held, statements })
     }
 }
 
 #[async_trait]
 impl network::Transaction for MysqlTransaction {
-    async fn commit(self) -> Result<(), CommitError> {
+    async fn commit(&mut self) -> Result<(), CommitError> {
         self.held.commit().await.map_err(|error| of_commit(&error))
     }
 
-    fn roll_back(self) {
+    fn give_back(self) {
         self.held.give_back();
     }
 }

@@ -41,7 +41,7 @@ fn target(options: &PostgresOptions) -> Target {
 }
 
 async fn connect(target: &Target, options: &PostgresOptions) -> Result<PgConnection, OpenError> {
-    let connecting = PgConnection::connect_with(&options.connect);
+    let connecting = async { Ok(PgConnection::connect_with(&options.connect).await?) };
     reach::connect(target, connecting, failure::meaning).await
 }
 

@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use kernel::document::{ColumnType, Key, Value};
 use kernel::event::{Recorded, StreamId};
 use kernel::store::serial::{Keys, Latest, Row, Transaction};
-use kernel::store::{CommitError, Head};
+use kernel::store::{CommitError, Head, StoreError};
+use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Postgres};
 
-use crate::network::{self, Held, signed};
+use crate::network::{self, BEGIN, Held, signed};
 use crate::postgres::failure::{of_commit, of_statement};
 use crate::postgres::statements::{self, Statements};
 use crate::rows::{self, Cells as _};
@@ -21,18 +22,19 @@ pub(super) struct PostgresTransaction {
 }
 
 impl PostgresTransaction {
-    pub(super) fn new(held: Held<Postgres>, statements: Arc<Statements>) -> Self {
-        Self { held, statements }
+    pub(super) async fn begin(pool: &PgPool, statements: Arc<Statements>) -> Result<Self, StoreError> {
+        let held = Held::begin(pool, BEGIN).await?;
+        Ok(Self { held, statements })
     }
 }
 
 #[async_trait]
 impl network::Transaction for PostgresTransaction {
-    async fn commit(self) -> Result<(), CommitError> {
+    async fn commit(&mut self) -> Result<(), CommitError> {
         self.held.commit().await.map_err(|error| of_commit(&error))
     }
 
-    fn roll_back(self) {
+    fn give_back(self) {
         self.held.give_back();
     }
 }
