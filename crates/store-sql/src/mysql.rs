@@ -41,6 +41,23 @@ use crate::statements::{Page, Parameter, Section};
 
 /// Either of both.
 const SERVER: &str = "MySQL";
+/// What the driver reads in a URL.
+const URL_OPTIONS: [&str; 14] = [
+    "ssl-mode",
+    "sslmode",
+    "ssl-ca",
+    "sslca",
+    "ssl-cert",
+    "sslcert",
+    "ssl-key",
+    "sslkey",
+    "socket",
+    "charset",
+    "collation",
+    "statement-cache-capacity",
+    "timezone",
+    "time-zone",
+];
 /// Begins a transaction whose reads are all of one moment.
 const BEGIN_SNAPSHOT: &str =
     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
@@ -67,6 +84,7 @@ pub struct MysqlOptions {
 impl MysqlOptions {
     /// The usual: eight connections, nothing to rebuild.
     pub fn new(url: &str, database: &str, schema: Schema, new_epoch: Uuid, now: Timestamp) -> Result<Self, OpenError> {
+        reach::check_options(SERVER, url, &URL_OPTIONS)?;
         let parsed = MySqlConnectOptions::from_str(url).map_err(|error| reach::of_url(SERVER, "mysql", &error))?;
         let connect = parsed
             // What a connection is told when it begins, `Server` says.

@@ -57,6 +57,27 @@ pub(crate) const POSTGRES: Dialect = Dialect {
 
 /// As its makers call it.
 const SERVER: &str = "PostgreSQL";
+/// What the driver reads in a URL.
+const URL_OPTIONS: [&str; 18] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "statement-cache-capacity",
+    "options",
+];
 /// What each connection is told when it begins. A transaction whose client has gone must not keep the head row, a
 /// statement must not run for ever, and a commit that returned is on the disk whatever the server's default is.
 const SETTINGS: [(&str, &str); 4] = [
@@ -94,6 +115,7 @@ pub struct PostgresOptions {
 impl PostgresOptions {
     /// The usual: eight connections, nothing to rebuild.
     pub fn new(url: &str, namespace: &str, schema: Schema, new_epoch: Uuid, now: Timestamp) -> Result<Self, OpenError> {
+        reach::check_options(SERVER, url, &URL_OPTIONS)?;
         let parsed = PgConnectOptions::from_str(url).map_err(|error| reach::of_url(SERVER, "postgres", &error))?;
         let connect = parsed
             .application_name(&format!("tradewind {namespace}"))

@@ -87,6 +87,23 @@ pub(crate) fn refusal_of(target: &Target, error: OpenError, meaning: fn(&Error) 
     }
 }
 
+/// Refuses options that the driver would pass over, some of them with their values in the log.
+pub(crate) fn check_options(server: &'static str, url: &str, known: &'static [&'static str]) -> Result<(), OpenError> {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let query = query.split('#').next().unwrap_or_default();
+    let keys = query.split('&').filter(|pair| !pair.is_empty());
+    // PostgreSQL's settings are written `options[name]=value` too.
+    let mut keys = keys.map(|pair| pair.split(['=', '[']).next().unwrap_or_default());
+    match keys.find(|key| !known.contains(key)) {
+        Some(key) => Err(OpenError::UrlOption {
+            server,
+            key: key.to_owned(),
+            known,
+        }),
+        None => Ok(()),
+    }
+}
+
 /// A URL that the driver does not understand. Its words repeat no password.
 pub(crate) fn of_url(server: &'static str, scheme: &'static str, error: &Error) -> OpenError {
     let reason = match error {
