@@ -12,6 +12,10 @@ use crate::postgres::{BEGIN_READING, POSTGRES, PostgresOptions, SERVER, failure}
 use crate::reach::{self, Target};
 use crate::schema;
 
+/// Begins the transaction that migrates, which takes its time: replicas wait for one another, and an index of a large table
+/// is made in one statement.
+const BEGIN_MIGRATING: &str = "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0";
+
 /// Makes what is missing. Replicas that start at once do so one after another.
 pub(super) async fn declare(options: &PostgresOptions) -> Result<(), OpenError> {
     let target = target(options);
@@ -46,7 +50,7 @@ async fn connect(target: &Target, options: &PostgresOptions) -> Result<PgConnect
 }
 
 async fn migrate(connection: &mut PgConnection, options: &PostgresOptions) -> Result<(), OpenError> {
-    let mut transaction = connection.begin().await?;
+    let mut transaction = connection.begin_with(BEGIN_MIGRATING).await?;
     let lock = sqlx::query("SELECT pg_advisory_xact_lock(hashtext('tradewind'), hashtext($1))");
     lock.bind(&options.namespace).execute(&mut *transaction).await?;
     let found = Found::read(&mut transaction, options).await?;
