@@ -209,7 +209,7 @@ impl Store for MysqlStore {
         batch.check(&self.schema)?;
         let (pool, statements) = (self.pool.clone(), Arc::clone(&self.statements));
         network::write(async move {
-            let begin = MysqlTransaction::begin(&pool, statements);
+            let begin = || MysqlTransaction::begin(&pool, Arc::clone(&statements));
             network::commit(begin, &batch).await
         })
         .await

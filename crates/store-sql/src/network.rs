@@ -12,7 +12,7 @@ use kernel::event::Position;
 use kernel::store::carry::{Carried, Load};
 use kernel::store::serial::{self, Keys, Latest, Written};
 use kernel::store::{Batch, CommitError, Committed, Found, Query, Schema, StoreError, Stored};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub(crate) use crate::network::held::{BEGIN, Held, pool};
 use crate::open::OpenError;
@@ -24,6 +24,8 @@ pub(crate) const READ_MAX: Duration = Duration::from_secs(20);
 const WRITE_MAX: Duration = Duration::from_secs(20);
 /// How long a COMMIT may take. The writer asks for its outcome by committing again.
 const COMMIT_MAX: Duration = Duration::from_secs(5);
+/// How often a batch is written while the server rolls it back for others' sake: a deadlock, a lock that nobody let go of.
+const ATTEMPTS_MAX: usize = 3;
 /// How long a piece of a snapshot may take, of a store of any size.
 pub(crate) const PIECE_MAX: Duration = Duration::from_secs(120);
 
@@ -31,6 +33,9 @@ pub(crate) const PIECE_MAX: Duration = Duration::from_secs(120);
 #[async_trait]
 pub(crate) trait Transaction: serial::Transaction + Sized {
     async fn commit(&mut self) -> Result<(), CommitError>;
+
+    /// Whether what failed may go well when it is begun again.
+    fn is_to_begin_again(&self) -> bool;
 
     /// Ends with its connection, which it rolls back to nothing. One that is dropped instead closes it.
     fn give_back(self);
@@ -41,7 +46,7 @@ pub(crate) async fn within<T, E: From<StoreError>>(
     limit: Duration,
     call: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
-    let silent = |_| Err(StoreError::new(format_args!("the database did not answer within {limit:?}")).into());
+    let silent = |_| Err(StoreError::new(format_args!("the database did not answer in time ({limit:?})")).into());
     timeout(limit, call).await.unwrap_or_else(silent)
 }
 
@@ -64,39 +69,41 @@ pub(crate) async fn write<T: Send + 'static>(
 }
 
 /// Writes a batch in one transaction.
-pub(crate) async fn commit<T: Transaction>(
-    begin: impl Future<Output = Result<T, StoreError>>,
-    batch: &Batch,
-) -> Result<Committed, CommitError> {
-    let written = async {
-        let mut transaction = begin.await?;
-        let written = Box::pin(serial::write(&mut transaction, batch)).await;
-        Ok::<_, CommitError>((transaction, written))
-    };
-    let (transaction, written) = within(WRITE_MAX, written).await?;
-    match written {
-        Ok(Written::Now(committed)) => end(transaction).await.map(|()| committed),
-        Ok(Written::Before(committed)) => {
+pub(crate) async fn commit<T: Transaction, B>(begin: impl Fn() -> B, batch: &Batch) -> Result<Committed, CommitError>
+where
+    B: Future<Output = Result<T, StoreError>>,
+{
+    let give_up = Instant::now() + WRITE_MAX;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let written = async {
+            let mut transaction = begin().await?;
+            let written = Box::pin(serial::write(&mut transaction, batch)).await;
+            Ok::<_, CommitError>((transaction, written))
+        };
+        let left = give_up.saturating_duration_since(Instant::now());
+        let (mut transaction, written) = within(left, written).await?;
+        let done = match written {
+            Ok(Written::Now(committed)) => end(&mut transaction).await.map(|()| committed),
+            Ok(Written::Before(committed)) => Ok(committed),
+            Err(error) => Err(error),
+        };
+        let again = done.is_err() && transaction.is_to_begin_again() && attempts < ATTEMPTS_MAX;
+        // After a COMMIT without an answer the connection is of no more use.
+        if !matches!(done, Err(CommitError::Unknown(_))) {
             transaction.give_back();
-            Ok(committed)
         }
-        Err(error) => {
-            transaction.give_back();
-            Err(error)
+        if !again {
+            return done;
         }
     }
 }
 
 /// Commits what was written.
-async fn end(mut transaction: impl Transaction) -> Result<(), CommitError> {
-    match timeout(COMMIT_MAX, transaction.commit()).await {
-        Ok(Ok(())) => {
-            transaction.give_back();
-            Ok(())
-        }
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(CommitError::Unknown(format!("no answer within {COMMIT_MAX:?}"))),
-    }
+async fn end(transaction: &mut impl Transaction) -> Result<(), CommitError> {
+    let silent = |_| Err(CommitError::Unknown(format!("no answer within {COMMIT_MAX:?}")));
+    timeout(COMMIT_MAX, transaction.commit()).await.unwrap_or_else(silent)
 }
 
 /// Inserts the rows of a batch in one transaction, and says what comes after them.
@@ -121,7 +128,10 @@ pub(crate) async fn load<T: Transaction>(
         serial::load(&mut transaction, load).await?;
         Ok::<_, CommitError>(transaction)
     };
-    end(within(WRITE_MAX, loaded).await?).await
+    let mut transaction = within(WRITE_MAX, loaded).await?;
+    end(&mut transaction).await?;
+    transaction.give_back();
+    Ok(())
 }
 
 /// Makes the snapshot of an sqlx driver: a connection of its own, whose transaction keeps what it saw first.

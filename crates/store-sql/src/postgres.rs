@@ -223,7 +223,7 @@ impl Store for PostgresStore {
         batch.check(&self.schema)?;
         let (pool, statements) = (self.pool.clone(), Arc::clone(&self.statements));
         network::write(async move {
-            let begin = PostgresTransaction::begin(&pool, statements);
+            let begin = || PostgresTransaction::begin(&pool, Arc::clone(&statements));
             network::commit(begin, &batch).await
         })
         .await

@@ -10,6 +10,9 @@ use jiff::Timestamp;
 use kernel::event::{Position, StreamId};
 use kernel::store::{Expect, Query, Store};
 use servers::{Kind, Proxy, Server};
+use sqlx::mysql::MySqlConnection;
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _};
 use store_sql::{MysqlOptions, MysqlStore, PostgresOptions, PostgresStore};
 use testkit::store_suite::fixture::{THINGS, batch, get, note};
 use testkit::store_suite::outage::what_was_acknowledged_survives_a_killed_server;
@@ -166,4 +169,108 @@ async fn reads_of_a_vanished_postgres_end_and_find_it_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn reads_of_a_vanished_mariadb_end_and_find_it_again() {
     read_beside_silence(Kind::Mariadb).await;
+}
+
+/// MariaDB looks for locks anew only when nobody has asked for a tenth of a second.
+const POLL: Duration = Duration::from_millis(200);
+
+/// What another session does on the server, in the store's schema or database.
+enum Shell {
+    Postgres(PgConnection),
+    Mysql(MySqlConnection),
+}
+
+impl Shell {
+    async fn on(url: &str, kind: Kind, name: &str) -> Self {
+        let mut shell = match kind {
+            Kind::Postgres => Self::Postgres(PgConnection::connect(url).await.expect("the server answers")),
+            _ => Self::Mysql(MySqlConnection::connect(url).await.expect("the server answers")),
+        };
+        let choose = if kind == Kind::Postgres {
+            "SET search_path TO"
+        } else {
+            "SET sql_mode = 'ANSI_QUOTES'; USE"
+        };
+        shell.run(&format!("{choose} {name}")).await;
+        shell
+    }
+
+    async fn run(&mut self, sql: &str) {
+        let text = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        let done = match self {
+            Self::Postgres(connection) => text.execute(connection).await.map(drop),
+            Self::Mysql(connection) => text.execute(connection).await.map(drop),
+        };
+        done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// Until this counts so many.
+    async fn wait_for(&mut self, count: i64, sql: &'static str) {
+        let counted = async {
+            loop {
+                let found: i64 = match self {
+                    Self::Postgres(connection) => sqlx::query_scalar(sql).fetch_one(connection).await,
+                    Self::Mysql(connection) => sqlx::query_scalar(sql).fetch_one(connection).await,
+                }
+                .expect("it is counted");
+                if found >= count {
+                    return;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        timeout(CALL_TIME_MAX, counted).await.expect("it comes to so many");
+    }
+}
+
+/// Transactions that wait for a lock, of the store with this name.
+fn waiting(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Postgres => {
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE wait_event_type = 'Lock' AND application_name = 'tradewind ' || current_schema()"
+        }
+        _ => {
+            "SELECT COUNT(*) FROM information_schema.innodb_trx JOIN information_schema.processlist
+             ON trx_mysql_thread_id = id WHERE trx_state = 'LOCK WAIT' AND db = DATABASE()"
+        }
+    }
+}
+
+/// A person's transaction that has a document and then wants the head, where a commit has the head and wants the document.
+async fn deadlock(kind: Kind) {
+    let factory = Url(kind, servers::unique_name(), kind.shared());
+    let store = factory.open().await;
+    batch().put_note("n", "{}", Expect::Absent).commit(&store).await;
+    let mut person = Shell::on(&kind.shared(), kind, &factory.1).await;
+    let mut onlooker = Shell::on(&kind.shared(), kind, &factory.1).await;
+    // It has changed more than the commit has, so that it is the commit that is rolled back.
+    person.run("BEGIN").await;
+    person.run("UPDATE \"order\" SET doc = '1'").await;
+    for number in 0..20 {
+        let insert = format!("INSERT INTO \"order\" (id, version, doc) VALUES ('of-person-{number}', 1, '{{}}')");
+        person.run(&insert).await;
+    }
+    let committing = batch().event("s", 1).put_note("n", "2", Expect::Version(1)).build();
+    let commit = tokio::spawn({
+        let (store, committing) = (Arc::clone(&store), Arc::clone(&committing));
+        async move { store.commit(committing).await }
+    });
+    onlooker.wait_for(1, waiting(kind)).await;
+    person.run("SELECT * FROM head FOR UPDATE").await;
+    person.run("COMMIT").await;
+    let committed = commit.await.expect("it does not panic");
+    assert!(committed.is_ok(), "{committed:?}");
+    let stored = get(&store, note("n")).await.expect("it is there");
+    assert_eq!((stored.version, &*stored.document), (2, "2"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_commit_that_postgres_rolls_back_for_a_deadlock_is_written_again() {
+    deadlock(Kind::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_commit_that_mariadb_rolls_back_for_a_deadlock_is_written_again() {
+    deadlock(Kind::Mariadb).await;
 }
