@@ -30,7 +30,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _};
 use uuid::Uuid;
 
 use crate::dialect::Dialect;
-use crate::mysql::server::Server;
+use crate::mysql::server::{IDLE_MAX, Server};
 use crate::mysql::statements::Statements;
 use crate::mysql::transaction::MysqlTransaction;
 use crate::network::{self, Held, READ_MAX, Reading, unavailable};
@@ -147,10 +147,12 @@ impl MysqlStore {
 /// Connections that are told what a connection is to be like.
 fn pool(server: &Server, connections: u32) -> MySqlPoolOptions {
     let settings: Arc<str> = server.settings().into();
-    network::pool(connections).after_connect(move |connection, _| {
-        let settings = AssertSqlSafe(Arc::clone(&settings));
-        Box::pin(async move { sqlx::raw_sql(settings).execute(connection).await.map(drop) })
-    })
+    network::pool(connections)
+        .idle_timeout(IDLE_MAX)
+        .after_connect(move |connection, _| {
+            let settings = AssertSqlSafe(Arc::clone(&settings));
+            Box::pin(async move { sqlx::raw_sql(settings).execute(connection).await.map(drop) })
+        })
 }
 
 #[async_trait]

@@ -174,6 +174,31 @@ async fn reads_of_a_vanished_mariadb_end_and_find_it_again() {
 /// MariaDB looks for locks anew only when nobody has asked for a tenth of a second.
 const POLL: Duration = Duration::from_millis(200);
 
+/// Idle connections that the server has closed cost nobody an error.
+async fn close_idle(kind: Kind) {
+    let factory = Url(kind, servers::unique_name(), kind.shared());
+    let store = factory.open().await;
+    batch().put_note("n", "{}", Expect::Any).commit(&store).await;
+    assert!(!read_all(&store, RECOVERY_TIME_MAX).await.contains(&false));
+    tokio::time::sleep(IDLE).await;
+    let mut shell = Shell::on(&kind.shared(), kind, &factory.1).await;
+    shell.close_others().await;
+    assert!(!read_all(&store, RECOVERY_TIME_MAX).await.contains(&false));
+    batch().put_note("n", "{}", Expect::Any).commit(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn connections_that_postgres_has_closed_cost_no_error() {
+    close_idle(Kind::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn connections_that_mariadb_has_closed_cost_no_error() {
+    close_idle(Kind::Mariadb).await;
+}
+
+/// Longer than a connection is taken to be there still.
+const IDLE: Duration = Duration::from_millis(1500);
 /// What another session does on the server, in the store's schema or database.
 enum Shell {
     Postgres(PgConnection),
@@ -202,6 +227,30 @@ impl Shell {
             Self::Mysql(connection) => text.execute(connection).await.map(drop),
         };
         done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// Those of the store that this session is about.
+    async fn close_others(&mut self) {
+        match self {
+            Self::Postgres(_) => {
+                let others = "application_name = 'tradewind ' || current_schema()";
+                self.run(&format!(
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}"
+                ))
+                .await;
+            }
+            Self::Mysql(connection) => {
+                let others =
+                    "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()";
+                let others: Vec<i64> = sqlx::query_scalar(others)
+                    .fetch_all(connection)
+                    .await
+                    .expect("they are listed");
+                for other in others {
+                    self.run(&format!("KILL {other}")).await;
+                }
+            }
+        }
     }
 
     /// Until this counts so many.
