@@ -42,7 +42,7 @@ pub const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// - **Idempotent by batch id.** Committing the writer's latest batch again answers as the first time did and writes
 ///   nothing. So an unknown outcome is settled by committing again.
 /// - **Byte for byte.** Documents, event data and ids come back as they went in; ids and text columns compare as bytes.
-/// - **Cancellation.** A dropped `commit` future never leaves a transaction open.
+/// - **Cancellation.** A dropped future, of a commit or of a read, never leaves a transaction open.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
     /// Writes the batch as one transaction.

@@ -9,6 +9,7 @@ mod mariadb;
 mod mongodb;
 mod postgres;
 mod process;
+mod proxy;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use crate::certificates::Certificates;
 pub use crate::install::install;
 pub use crate::postgres::GUARDED_USER;
 use crate::process::Process;
+pub use crate::proxy::Proxy;
 
 /// How long a server may take to answer.
 const READY_MAX: Duration = Duration::from_secs(60);

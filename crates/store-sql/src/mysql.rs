@@ -14,7 +14,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -27,14 +26,14 @@ use kernel::store::{
     Batch, CommitError, Committed, Found, Opened, Query, Schema, Store, StoreError, Stored, TAIL_BYTES_MAX, Tail,
 };
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOptions, MySqlRow};
-use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, ConnectOptions as _, MySql};
+use sqlx::{AssertSqlSafe, ConnectOptions as _};
 use uuid::Uuid;
 
-use crate::mysql::server::Server;
+use crate::dialect::Dialect;
+use crate::mysql::server::{IDLE_MAX, Server};
 use crate::mysql::statements::Statements;
 use crate::mysql::transaction::MysqlTransaction;
-use crate::network::{self, Reading, unavailable};
+use crate::network::{self, Held, READ_MAX, Reading, unavailable};
 use crate::open::OpenError;
 use crate::packets;
 use crate::reach;
@@ -43,8 +42,23 @@ use crate::statements::{Page, Parameter, Section};
 
 /// Either of both.
 const SERVER: &str = "MySQL";
-/// How long a call waits for a connection.
-const ACQUIRE_MAX: Duration = Duration::from_secs(5);
+/// What the driver reads in a URL.
+const URL_OPTIONS: [&str; 14] = [
+    "ssl-mode",
+    "sslmode",
+    "ssl-ca",
+    "sslca",
+    "ssl-cert",
+    "sslcert",
+    "ssl-key",
+    "sslkey",
+    "socket",
+    "charset",
+    "collation",
+    "statement-cache-capacity",
+    "timezone",
+    "time-zone",
+];
 /// Begins a transaction whose reads are all of one moment.
 const BEGIN_SNAPSHOT: &str =
     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
@@ -71,6 +85,7 @@ pub struct MysqlOptions {
 impl MysqlOptions {
     /// The usual: eight connections, nothing to rebuild.
     pub fn new(url: &str, database: &str, schema: Schema, new_epoch: Uuid, now: Timestamp) -> Result<Self, OpenError> {
+        reach::check_options(SERVER, url, &URL_OPTIONS)?;
         let parsed = MySqlConnectOptions::from_str(url).map_err(|error| reach::of_url(SERVER, "mysql", &error))?;
         let connect = parsed
             // What a connection is told when it begins, `Server` says.
@@ -128,53 +143,14 @@ impl MysqlStore {
         options.schema.check().map_err(OpenError::Schema)?;
         open::plan(options).await
     }
-
-    async fn read(&self) -> Result<PoolConnection<MySql>, StoreError> {
-        self.pool.acquire().await.map_err(|error| unavailable(&error))
-    }
-
-    /// For a call that takes several statements.
-    async fn begin_snapshot(&self) -> Result<sqlx::Transaction<'static, MySql>, StoreError> {
-        let begun = self.pool.begin_with(BEGIN_SNAPSHOT).await;
-        begun.map_err(|error| unavailable(&error))
-    }
-
-    async fn read_section(
-        &self,
-        connection: &mut MySqlConnection,
-        query: &Query,
-        section: Section,
-        page: &mut Reading<'_>,
-    ) -> Result<(), StoreError> {
-        if page.is_full() {
-            return Ok(());
-        }
-        let text = Page::new(self.server.dialect, query, section);
-        let mut select = sqlx::query(AssertSqlSafe(text.text));
-        for parameter in text.parameters {
-            select = match parameter {
-                Parameter::Text(text) => select.bind(text),
-                Parameter::Value(value) => transaction::bind(select, value),
-            };
-        }
-        let mut rows = select.bind(page.missing()).fetch(connection);
-        while let Some(row) = rows.try_next().await.map_err(|error| unavailable(&error))? {
-            page.take(&row)?;
-            if page.is_full() {
-                break;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Connections that are told what a connection is to be like.
 fn pool(server: &Server, connect: &MySqlConnectOptions, connections: u32) -> MySqlPoolOptions {
     let settings: Arc<str> = server.settings().into();
     let port = connect.get_port();
-    MySqlPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE_MAX)
+    network::pool(connections)
+        .idle_timeout(IDLE_MAX)
         .after_connect(move |connection, _| {
             packets::send_at_once(port);
             let settings = AssertSqlSafe(Arc::clone(&settings));
@@ -182,16 +158,18 @@ fn pool(server: &Server, connect: &MySqlConnectOptions, connections: u32) -> MyS
         })
 }
 
-async fn commit(pool: MySqlPool, statements: Arc<Statements>, batch: Arc<Batch>) -> Result<Committed, CommitError> {
-    let begun = pool.begin().await.map_err(|error| unavailable(&error))?;
-    network::commit(MysqlTransaction::new(begun, statements), &batch).await
-}
-
 #[async_trait]
 impl Opened for MysqlStore {
     async fn finish_rebuild(&self) -> Result<(), StoreError> {
-        let done = sqlx::query("UPDATE head SET rebuilding = NULL WHERE one = 1").execute(&self.pool);
-        done.await.map(drop).map_err(|error| unavailable(&error))
+        let pool = self.pool.clone();
+        network::read(async move {
+            let mut held = Held::of(&pool).await?;
+            let done = sqlx::query("UPDATE head SET rebuilding = NULL WHERE one = 1").execute(&mut *held);
+            done.await.map_err(|error| unavailable(&error))?;
+            held.give_back();
+            Ok(())
+        })
+        .await
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
@@ -202,21 +180,24 @@ impl Opened for MysqlStore {
             sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut connection).await?;
             MysqlSnapshot::of(connection, self.server.dialect, statements::HEAD).await
         };
-        Ok(Box::new(opened.await.map_err(|error| unavailable(&error))?))
+        let opened = async { opened.await.map_err(|error| unavailable(&error)) };
+        Ok(Box::new(Box::pin(network::within(READ_MAX, opened)).await?))
     }
 
     async fn load(&self, load: Load) -> Result<(), CommitError> {
-        let begun = self.pool.begin().await.map_err(|error| unavailable(&error))?;
-        network::load(MysqlTransaction::new(begun, Arc::clone(&self.statements)), &load).await
+        let (pool, statements) = (self.pool.clone(), Arc::clone(&self.statements));
+        network::write(async move {
+            let begin = MysqlTransaction::begin(&pool, statements);
+            network::load(begin, &load).await
+        })
+        .await
     }
 
     async fn insert(&self, batches: Vec<Arc<Batch>>, mut after: Position) -> Result<(), CommitError> {
         let connect = self.pool.connect_options();
-        let one = pool(&self.server, &connect, 1).test_before_acquire(false);
-        let one = one.connect_lazy_with((*connect).clone());
+        let one = pool(&self.server, &connect, 1).connect_lazy_with((*connect).clone());
         for batch in batches {
-            let begun = one.begin().await.map_err(|error| unavailable(&error))?;
-            let transaction = MysqlTransaction::new(begun, Arc::clone(&self.statements));
+            let transaction = MysqlTransaction::begin(&one, Arc::clone(&self.statements)).await?;
             after = network::insert(transaction, &batch, after).await?;
         }
         one.close().await;
@@ -232,77 +213,130 @@ impl Opened for MysqlStore {
 impl Store for MysqlStore {
     async fn commit(&self, batch: Arc<Batch>) -> Result<Committed, CommitError> {
         batch.check(&self.schema)?;
-        // In a task of its own: whoever stops waiting must not leave a transaction half way.
-        let task = tokio::spawn(commit(self.pool.clone(), Arc::clone(&self.statements), batch));
-        task.await
-            .unwrap_or_else(|error| Err(CommitError::Unknown(format!("the commit did not finish: {error}"))))
+        let (pool, statements) = (self.pool.clone(), Arc::clone(&self.statements));
+        network::write(async move {
+            let begin = || MysqlTransaction::begin(&pool, Arc::clone(&statements));
+            network::commit(begin, &batch).await
+        })
+        .await
     }
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
-        let wanted = network::wanted(&self.schema, keys)?;
-        let groups = statements::groups(&wanted);
-        let mut found = HashMap::new();
-        // One statement is one snapshot, so that documents that were committed together are seen together.
-        if let [group] = &*groups {
-            get_group(&mut *self.read().await?, group, &mut found).await?;
-        } else if !groups.is_empty() {
-            let mut snapshot = self.begin_snapshot().await?;
-            for group in &groups {
-                get_group(&mut snapshot, group, &mut found).await?;
-            }
-        }
-        Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+        network::check(&self.schema, keys)?;
+        let (pool, keys) = (self.pool.clone(), keys.to_vec());
+        network::read(async move { get(&pool, &keys).await }).await
     }
 
     async fn query(&self, query: &Query) -> Result<Vec<Found>, StoreError> {
         query.check()?;
-        let sections = Section::of(query);
-        let mut page = Reading::new(query);
-        if let [section] = sections {
-            self.read_section(&mut *self.read().await?, query, *section, &mut page)
-                .await?;
-        } else if !sections.is_empty() {
-            let mut snapshot = self.begin_snapshot().await?;
-            for section in sections {
-                self.read_section(&mut snapshot, query, *section, &mut page).await?;
-            }
-        }
-        Ok(page.finish())
+        let (pool, query, dialect) = (self.pool.clone(), query.clone(), self.server.dialect);
+        network::read(async move { self::query(&pool, dialect, &query).await }).await
     }
 
     async fn stream(&self, id: &StreamId, from_version: u64, limit: usize) -> Result<Vec<Recorded>, StoreError> {
-        let select = sqlx::query(statements::STREAM)
-            .bind(id.as_str())
-            .bind(i64::try_from(from_version).unwrap_or(i64::MAX))
-            .bind(rows::limit(limit));
-        let rows = select
-            .fetch_all(&mut *self.read().await?)
-            .await
-            .map_err(|error| unavailable(&error))?;
-        rows.iter().map(rows::event).collect()
+        let (pool, id) = (self.pool.clone(), id.clone());
+        network::read(async move {
+            let mut held = Held::of(&pool).await?;
+            let select = sqlx::query(statements::STREAM)
+                .bind(id.as_str())
+                .bind(i64::try_from(from_version).unwrap_or(i64::MAX))
+                .bind(rows::limit(limit));
+            let rows = select.fetch_all(&mut *held).await;
+            let rows = rows.map_err(|error| unavailable(&error))?;
+            held.give_back();
+            rows.iter().map(rows::event).collect()
+        })
+        .await
     }
 
     async fn tail(&self, after: Position, limit: usize) -> Result<Tail, StoreError> {
-        let mut connection = self.read().await?;
-        let mut events = Vec::new();
-        if limit > 0 {
-            let select = sqlx::query(statements::TAIL)
-                .bind(i64::try_from(after.0).unwrap_or(i64::MAX))
-                .bind(rows::limit(limit))
-                .bind(rows::limit(TAIL_BYTES_MAX));
-            let rows = select.fetch_all(&mut *connection).await;
-            let rows = rows.map_err(|error| unavailable(&error))?;
-            events = rows.iter().map(rows::event).collect::<Result<_, _>>()?;
-        }
-        // Read after the events, so the head is at or beyond them without a transaction around both.
-        let row = sqlx::query(statements::HEAD).fetch_one(&mut *connection).await;
-        let head = rows::head(&row.map_err(|error| unavailable(&error))?)?;
-        Ok(Tail { head, events })
+        let pool = self.pool.clone();
+        network::read(async move { tail(&pool, after, limit).await }).await
     }
 
     async fn scrub(&self) -> Result<(), StoreError> {
         Ok(())
     }
+}
+
+async fn get(pool: &MySqlPool, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
+    let wanted = network::by_collection(keys);
+    let groups = statements::groups(&wanted);
+    let mut held = match &*groups {
+        [] => return Ok(Vec::new()),
+        // One statement is one snapshot, so that documents that were committed together are seen together.
+        [_] => Held::of(pool).await?,
+        _ => Held::begin(pool, BEGIN_SNAPSHOT).await?,
+    };
+    let mut found = HashMap::new();
+    for group in &groups {
+        get_group(&mut held, group, &mut found).await?;
+    }
+    held.give_back();
+    Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+}
+
+async fn query(pool: &MySqlPool, dialect: &'static Dialect, query: &Query) -> Result<Vec<Found>, StoreError> {
+    let sections = Section::of(query);
+    let mut page = Reading::new(query);
+    let mut held = match sections {
+        [] => return Ok(page.finish()),
+        [_] => Held::of(pool).await?,
+        _ => Held::begin(pool, BEGIN_SNAPSHOT).await?,
+    };
+    for section in sections {
+        read_section(&mut held, dialect, query, *section, &mut page).await?;
+    }
+    held.give_back();
+    Ok(page.finish())
+}
+
+async fn tail(pool: &MySqlPool, after: Position, limit: usize) -> Result<Tail, StoreError> {
+    let mut held = Held::of(pool).await?;
+    let mut events = Vec::new();
+    if limit > 0 {
+        let select = sqlx::query(statements::TAIL)
+            .bind(i64::try_from(after.0).unwrap_or(i64::MAX))
+            .bind(rows::limit(limit))
+            .bind(rows::limit(TAIL_BYTES_MAX));
+        let rows = select.fetch_all(&mut *held).await;
+        let rows = rows.map_err(|error| unavailable(&error))?;
+        events = rows.iter().map(rows::event).collect::<Result<_, _>>()?;
+    }
+    // Read after the events, so the head is at or beyond them without a transaction around both.
+    let row = sqlx::query(statements::HEAD).fetch_one(&mut *held).await;
+    let row = row.map_err(|error| unavailable(&error))?;
+    held.give_back();
+    let head = rows::head(&row)?;
+    Ok(Tail { head, events })
+}
+
+async fn read_section(
+    connection: &mut MySqlConnection,
+    dialect: &'static Dialect,
+    query: &Query,
+    section: Section,
+    page: &mut Reading<'_>,
+) -> Result<(), StoreError> {
+    if page.is_full() {
+        return Ok(());
+    }
+    let text = Page::new(dialect, query, section);
+    let mut select = sqlx::query(AssertSqlSafe(text.text));
+    for parameter in text.parameters {
+        select = match parameter {
+            Parameter::Text(text) => select.bind(text),
+            Parameter::Value(value) => transaction::bind(select, value),
+        };
+    }
+    let mut rows = select.bind(page.missing()).fetch(connection);
+    while let Some(row) = rows.try_next().await.map_err(|error| unavailable(&error))? {
+        page.take(&row)?;
+        if page.is_full() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 async fn get_group(

@@ -1,7 +1,10 @@
 //! What the adapters of databases behind a network share: they speak to them through sqlx, and commit by
 //! [`kernel::store::serial`].
 
+mod held;
+
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use kernel::document::{Collection, ColumnType, Key, Value};
@@ -9,34 +12,98 @@ use kernel::event::Position;
 use kernel::store::carry::{Carried, Load};
 use kernel::store::serial::{self, Keys, Latest, Written};
 use kernel::store::{Batch, CommitError, Committed, Found, Query, Schema, StoreError, Stored};
+use tokio::time::{Instant, timeout};
 
+pub(crate) use crate::network::held::{BEGIN, Held, pool};
 use crate::open::OpenError;
 use crate::rows::{self, Cells};
+
+/// How long a read may take; longer than servers are told that a statement may, since their answer says more.
+pub(crate) const READ_MAX: Duration = Duration::from_secs(20);
+/// How long a batch may take up to its COMMIT; longer than the servers let it wait for the head row.
+const WRITE_MAX: Duration = Duration::from_secs(20);
+/// How long a COMMIT may take. The writer asks for its outcome by committing again.
+const COMMIT_MAX: Duration = Duration::from_secs(5);
+/// How often a batch is written while the server rolls it back for others' sake: a deadlock, a lock that nobody let go of.
+const ATTEMPTS_MAX: usize = 3;
+/// How long a piece of a snapshot may take, of a store of any size.
+pub(crate) const PIECE_MAX: Duration = Duration::from_secs(120);
 
 /// A transaction that can be ended.
 #[async_trait]
 pub(crate) trait Transaction: serial::Transaction + Sized {
-    async fn commit(self) -> Result<(), CommitError>;
+    async fn commit(&mut self) -> Result<(), CommitError>;
 
-    async fn roll_back(self);
+    /// Whether what failed may go well when it is begun again.
+    fn is_to_begin_again(&self) -> bool;
+
+    /// Ends with its connection, which it rolls back to nothing. One that is dropped instead closes it.
+    fn give_back(self);
+}
+
+/// Gives up on a call that a database does not answer, perhaps because its host is gone.
+pub(crate) async fn within<T, E: From<StoreError>>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let silent = |_| Err(StoreError::new(format_args!("the database did not answer in time ({limit:?})")).into());
+    timeout(limit, call).await.unwrap_or_else(silent)
+}
+
+/// Runs a read in a task of its own: whoever stops waiting for it must not leave it half way.
+pub(crate) async fn read<T: Send + 'static>(
+    read: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::spawn(within(READ_MAX, read))
+        .await
+        .unwrap_or_else(|error| Err(StoreError::new(format_args!("the read did not finish: {error}"))))
+}
+
+/// Runs a write in a task of its own, likewise.
+pub(crate) async fn write<T: Send + 'static>(
+    write: impl Future<Output = Result<T, CommitError>> + Send + 'static,
+) -> Result<T, CommitError> {
+    tokio::spawn(write)
+        .await
+        .unwrap_or_else(|error| Err(CommitError::Unknown(format!("the commit did not finish: {error}"))))
 }
 
 /// Writes a batch in one transaction.
-pub(crate) async fn commit(mut transaction: impl Transaction, batch: &Batch) -> Result<Committed, CommitError> {
-    match serial::write(&mut transaction, batch).await {
-        Ok(Written::Now(committed)) => {
-            transaction.commit().await?;
-            Ok(committed)
+pub(crate) async fn commit<T: Transaction, B>(begin: impl Fn() -> B, batch: &Batch) -> Result<Committed, CommitError>
+where
+    B: Future<Output = Result<T, StoreError>>,
+{
+    let give_up = Instant::now() + WRITE_MAX;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let written = async {
+            let mut transaction = begin().await?;
+            let written = Box::pin(serial::write(&mut transaction, batch)).await;
+            Ok::<_, CommitError>((transaction, written))
+        };
+        let left = give_up.saturating_duration_since(Instant::now());
+        let (mut transaction, written) = within(left, written).await?;
+        let done = match written {
+            Ok(Written::Now(committed)) => end(&mut transaction).await.map(|()| committed),
+            Ok(Written::Before(committed)) => Ok(committed),
+            Err(error) => Err(error),
+        };
+        let again = done.is_err() && transaction.is_to_begin_again() && attempts < ATTEMPTS_MAX;
+        // After a COMMIT without an answer the connection is of no more use.
+        if !matches!(done, Err(CommitError::Unknown(_))) {
+            transaction.give_back();
         }
-        Ok(Written::Before(committed)) => {
-            transaction.roll_back().await;
-            Ok(committed)
-        }
-        Err(error) => {
-            transaction.roll_back().await;
-            Err(error)
+        if !again {
+            return done;
         }
     }
+}
+
+/// Commits what was written.
+async fn end(transaction: &mut impl Transaction) -> Result<(), CommitError> {
+    let silent = |_| Err(CommitError::Unknown(format!("no answer within {COMMIT_MAX:?}")));
+    timeout(COMMIT_MAX, transaction.commit()).await.unwrap_or_else(silent)
 }
 
 /// Inserts the rows of a batch in one transaction, and says what comes after them.
@@ -47,18 +114,24 @@ pub(crate) async fn insert(
 ) -> Result<Position, CommitError> {
     serial::insert(&mut transaction, batch, after).await?;
     transaction.commit().await?;
+    transaction.give_back();
     Ok(after.plus(batch.events.len() as u64))
 }
 
 /// Writes a part of another store in one transaction.
-pub(crate) async fn load(mut transaction: impl Transaction, load: &Load) -> Result<(), CommitError> {
-    match serial::load(&mut transaction, load).await {
-        Ok(()) => transaction.commit().await,
-        Err(error) => {
-            transaction.roll_back().await;
-            Err(error)
-        }
-    }
+pub(crate) async fn load<T: Transaction>(
+    begin: impl Future<Output = Result<T, StoreError>>,
+    load: &Load,
+) -> Result<(), CommitError> {
+    let loaded = async {
+        let mut transaction = begin.await?;
+        serial::load(&mut transaction, load).await?;
+        Ok::<_, CommitError>(transaction)
+    };
+    let mut transaction = within(WRITE_MAX, loaded).await?;
+    end(&mut transaction).await?;
+    transaction.give_back();
+    Ok(())
 }
 
 /// Makes the snapshot of an sqlx driver: a connection of its own, whose transaction keeps what it saw first.
@@ -128,8 +201,11 @@ macro_rules! snapshot {
                     .bind(i64::try_from(after.0).unwrap_or(i64::MAX))
                     .bind(crate::rows::limit(kernel::store::carry::PIECE_EVENTS_MAX))
                     .bind(crate::rows::limit(kernel::store::TAIL_BYTES_MAX));
-                let rows = select.fetch_all(&mut self.connection).await;
-                let rows = rows.map_err(|error| crate::network::unavailable(&error))?;
+                let rows = crate::network::within(crate::network::PIECE_MAX, async {
+                    let rows = select.fetch_all(&mut self.connection).await;
+                    rows.map_err(|error| crate::network::unavailable(&error))
+                });
+                let rows = rows.await?;
                 rows.iter().map(crate::rows::event).collect()
             }
 
@@ -138,7 +214,7 @@ macro_rules! snapshot {
                 collection: &'static kernel::document::Collection,
                 after: Option<&str>,
             ) -> Result<Vec<kernel::store::carry::Carried>, kernel::store::StoreError> {
-                self.read_documents(collection, after).await
+                crate::network::within(crate::network::PIECE_MAX, self.read_documents(collection, after)).await
             }
         }
     };
@@ -194,17 +270,23 @@ macro_rules! readable {
 }
 pub(crate) use readable;
 
-/// Ids by collection, of keys that the schema has.
-pub(crate) fn wanted<'a>(schema: &Schema, keys: &'a [Key]) -> Result<Keys<'a>, StoreError> {
+/// Whether the schema has the collections of all keys.
+pub(crate) fn check(schema: &Schema, keys: &[Key]) -> Result<(), StoreError> {
+    match keys.iter().find(|key| schema.collection(key.collection).is_none()) {
+        Some(Key { collection, .. }) => Err(StoreError::new(format_args!(
+            "the schema has no collection {collection}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Ids by collection.
+pub(crate) fn by_collection(keys: &[Key]) -> Keys<'_> {
     let mut wanted = Keys::new();
     for key in keys {
-        if schema.collection(key.collection).is_none() {
-            let unknown = key.collection;
-            return Err(StoreError::new(format_args!("the schema has no collection {unknown}")));
-        }
         wanted.entry(key.collection).or_default().push(&key.id);
     }
-    Ok(wanted)
+    wanted
 }
 
 /// What rows say of documents: the place of the collection among those asked for, the id, and what is wanted of it.

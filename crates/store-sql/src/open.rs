@@ -47,6 +47,16 @@ pub enum OpenError {
         /// The driver's words.
         reason: String,
     },
+    /// The driver does not know an option of the URL.
+    #[error("the URL of {server} has an unknown option {key:?}: it may have {}", .known.join(", "))]
+    UrlOption {
+        /// Of what.
+        server: &'static str,
+        /// Its name; the value may be a secret.
+        key: String,
+        /// Those that it may have.
+        known: &'static [&'static str],
+    },
     /// Nobody answers.
     #[error("{server} at {address} does not answer: check that it runs, and that this machine reaches it there")]
     Unreachable {

@@ -8,7 +8,6 @@ mod transaction;
 use std::fmt;
 use std::str::FromStr as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -24,7 +23,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _};
 use uuid::Uuid;
 
 use crate::dialect::Dialect;
-use crate::network::{self, Reading, unavailable};
+use crate::network::{self, Held, READ_MAX, Reading, unavailable};
 use crate::open::OpenError;
 use crate::packets;
 use crate::postgres::statements::Statements;
@@ -59,18 +58,39 @@ pub(crate) const POSTGRES: Dialect = Dialect {
 
 /// As its makers call it.
 const SERVER: &str = "PostgreSQL";
-/// How long a call waits for a connection.
-const ACQUIRE_MAX: Duration = Duration::from_secs(5);
+/// What the driver reads in a URL.
+const URL_OPTIONS: [&str; 18] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "statement-cache-capacity",
+    "options",
+];
 /// What each connection is told when it begins. A transaction whose client has gone must not keep the head row, a
 /// statement must not run for ever, and a commit that returned is on the disk whatever the server's default is.
 const SETTINGS: [(&str, &str); 4] = [
     ("synchronous_commit", "on"),
     ("lock_timeout", "10s"),
-    ("statement_timeout", "30s"),
+    ("statement_timeout", "15s"),
     ("idle_in_transaction_session_timeout", "15s"),
 ];
 
-/// Begins a transaction whose reads are all of one moment, and that may take its time between them.
+/// Begins a transaction whose reads are all of one moment.
+const BEGIN_READING: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// The same, of one that may take its time between them.
 const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
     SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
 
@@ -96,6 +116,7 @@ pub struct PostgresOptions {
 impl PostgresOptions {
     /// The usual: eight connections, nothing to rebuild.
     pub fn new(url: &str, namespace: &str, schema: Schema, new_epoch: Uuid, now: Timestamp) -> Result<Self, OpenError> {
+        reach::check_options(SERVER, url, &URL_OPTIONS)?;
         let parsed = PgConnectOptions::from_str(url).map_err(|error| reach::of_url(SERVER, "postgres", &error))?;
         let connect = parsed
             .application_name(&format!("tradewind {namespace}"))
@@ -148,26 +169,15 @@ impl PostgresStore {
         options.schema.check().map_err(OpenError::Schema)?;
         open::plan(options).await
     }
-
-    async fn read(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>, StoreError> {
-        self.pool.acquire().await.map_err(|error| unavailable(&error))
-    }
 }
 
+/// Connections whose packets are sent at once.
 fn pool(connect: &PgConnectOptions, connections: u32) -> PgPoolOptions {
     let port = connect.get_port();
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE_MAX)
-        .after_connect(move |_, _| {
-            packets::send_at_once(port);
-            Box::pin(async { Ok(()) })
-        })
-}
-
-async fn commit(pool: PgPool, statements: Arc<Statements>, batch: Arc<Batch>) -> Result<Committed, CommitError> {
-    let begun = pool.begin().await.map_err(|error| unavailable(&error))?;
-    network::commit(PostgresTransaction::new(begun, statements), &batch).await
+    network::pool(connections).after_connect(move |_, _| {
+        packets::send_at_once(port);
+        Box::pin(async { Ok(()) })
+    })
 }
 
 #[async_trait]
@@ -178,21 +188,24 @@ impl Opened for PostgresStore {
             sqlx::raw_sql(BEGIN_SNAPSHOT).execute(&mut connection).await?;
             PostgresSnapshot::of(connection, &POSTGRES, statements::HEAD).await
         };
-        Ok(Box::new(opened.await.map_err(|error| unavailable(&error))?))
+        let opened = async { opened.await.map_err(|error| unavailable(&error)) };
+        Ok(Box::new(network::within(READ_MAX, opened).await?))
     }
 
     async fn load(&self, load: Load) -> Result<(), CommitError> {
-        let begun = self.pool.begin().await.map_err(|error| unavailable(&error))?;
-        network::load(PostgresTransaction::new(begun, Arc::clone(&self.statements)), &load).await
+        let (pool, statements) = (self.pool.clone(), Arc::clone(&self.statements));
+        network::write(async move {
+            let begin = PostgresTransaction::begin(&pool, statements);
+            network::load(begin, &load).await
+        })
+        .await
     }
 
     async fn insert(&self, batches: Vec<Arc<Batch>>, mut after: Position) -> Result<(), CommitError> {
         let connect = self.pool.connect_options();
-        let one = pool(&connect, 1).test_before_acquire(false);
-        let one = one.connect_lazy_with((*connect).clone());
+        let one = pool(&connect, 1).connect_lazy_with((*connect).clone());
         for batch in batches {
-            let begun = one.begin().await.map_err(|error| unavailable(&error))?;
-            let transaction = PostgresTransaction::new(begun, Arc::clone(&self.statements));
+            let transaction = PostgresTransaction::begin(&one, Arc::clone(&self.statements)).await?;
             after = network::insert(transaction, &batch, after).await?;
         }
         one.close().await;
@@ -200,8 +213,15 @@ impl Opened for PostgresStore {
     }
 
     async fn finish_rebuild(&self) -> Result<(), StoreError> {
-        let done = sqlx::query("UPDATE head SET rebuilding = NULL").execute(&self.pool);
-        done.await.map(drop).map_err(|error| unavailable(&error))
+        let pool = self.pool.clone();
+        network::read(async move {
+            let mut held = Held::of(&pool).await?;
+            let done = sqlx::query("UPDATE head SET rebuilding = NULL").execute(&mut *held);
+            done.await.map_err(|error| unavailable(&error))?;
+            held.give_back();
+            Ok(())
+        })
+        .await
     }
 
     async fn close(&self) {
@@ -213,81 +233,104 @@ impl Opened for PostgresStore {
 impl Store for PostgresStore {
     async fn commit(&self, batch: Arc<Batch>) -> Result<Committed, CommitError> {
         batch.check(&self.schema)?;
-        // In a task of its own: whoever stops waiting must not leave a transaction half way.
-        let task = tokio::spawn(commit(self.pool.clone(), Arc::clone(&self.statements), batch));
-        task.await
-            .unwrap_or_else(|error| Err(CommitError::Unknown(format!("the commit did not finish: {error}"))))
+        let (pool, statements) = (self.pool.clone(), Arc::clone(&self.statements));
+        network::write(async move {
+            let begin = || PostgresTransaction::begin(&pool, Arc::clone(&statements));
+            network::commit(begin, &batch).await
+        })
+        .await
     }
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
-        let wanted = network::wanted(&self.schema, keys)?;
-        if wanted.is_empty() {
-            return Ok(Vec::new());
-        }
-        // One statement is one snapshot, so that documents that were committed together are seen together.
-        let text = statements::of_each(&wanted, "version, doc");
-        let mut select = sqlx::query(AssertSqlSafe(text));
-        for ids in wanted.values() {
-            select = select.bind(ids);
-        }
-        let rows = select
-            .fetch_all(&mut *self.read().await?)
-            .await
-            .map_err(|error| unavailable(&error))?;
-        let found = network::by_key(&rows, &wanted, |row| network::stored(row, 2))?;
-        Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+        network::check(&self.schema, keys)?;
+        let (pool, keys) = (self.pool.clone(), keys.to_vec());
+        network::read(async move { get(&pool, &keys).await }).await
     }
 
     async fn query(&self, query: &Query) -> Result<Vec<Found>, StoreError> {
         query.check()?;
-        let sections = Section::of(query);
-        let mut page = Reading::new(query);
-        if let [section] = sections {
-            read_section(&mut *self.read().await?, query, *section, &mut page).await?;
-        } else if !sections.is_empty() {
-            let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-            let begun = self.pool.begin_with(begin).await;
-            let mut snapshot = begun.map_err(|error| unavailable(&error))?;
-            for section in sections {
-                read_section(&mut snapshot, query, *section, &mut page).await?;
-            }
-        }
-        Ok(page.finish())
+        let (pool, query) = (self.pool.clone(), query.clone());
+        network::read(async move { self::query(&pool, &query).await }).await
     }
 
     async fn stream(&self, id: &StreamId, from_version: u64, limit: usize) -> Result<Vec<Recorded>, StoreError> {
-        let select = sqlx::query(statements::STREAM)
-            .bind(id.as_str())
-            .bind(i64::try_from(from_version).unwrap_or(i64::MAX))
-            .bind(rows::limit(limit));
-        let rows = select
-            .fetch_all(&mut *self.read().await?)
-            .await
-            .map_err(|error| unavailable(&error))?;
-        rows.iter().map(rows::event).collect()
+        let (pool, id) = (self.pool.clone(), id.clone());
+        network::read(async move {
+            let mut held = Held::of(&pool).await?;
+            let select = sqlx::query(statements::STREAM)
+                .bind(id.as_str())
+                .bind(i64::try_from(from_version).unwrap_or(i64::MAX))
+                .bind(rows::limit(limit));
+            let rows = select.fetch_all(&mut *held).await;
+            let rows = rows.map_err(|error| unavailable(&error))?;
+            held.give_back();
+            rows.iter().map(rows::event).collect()
+        })
+        .await
     }
 
     async fn tail(&self, after: Position, limit: usize) -> Result<Tail, StoreError> {
-        let mut connection = self.read().await?;
-        let mut events = Vec::new();
-        if limit > 0 {
-            let select = sqlx::query(statements::TAIL)
-                .bind(i64::try_from(after.0).unwrap_or(i64::MAX))
-                .bind(rows::limit(limit))
-                .bind(i64::try_from(TAIL_BYTES_MAX).unwrap_or(i64::MAX));
-            let rows = select.fetch_all(&mut *connection).await;
-            let rows = rows.map_err(|error| unavailable(&error))?;
-            events = rows.iter().map(rows::event).collect::<Result<_, _>>()?;
-        }
-        // Read after the events, so the head is at or beyond them without a transaction around both.
-        let row = sqlx::query(statements::HEAD).fetch_one(&mut *connection).await;
-        let head = rows::head(&row.map_err(|error| unavailable(&error))?)?;
-        Ok(Tail { head, events })
+        let pool = self.pool.clone();
+        network::read(async move { tail(&pool, after, limit).await }).await
     }
 
     async fn scrub(&self) -> Result<(), StoreError> {
         Ok(())
     }
+}
+
+async fn get(pool: &PgPool, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
+    let wanted = network::by_collection(keys);
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    // One statement is one snapshot, so that documents that were committed together are seen together.
+    let text = statements::of_each(&wanted, "version, doc");
+    let mut select = sqlx::query(AssertSqlSafe(text));
+    for ids in wanted.values() {
+        select = select.bind(ids);
+    }
+    let mut held = Held::of(pool).await?;
+    let rows = select.fetch_all(&mut *held).await;
+    let rows = rows.map_err(|error| unavailable(&error))?;
+    held.give_back();
+    let found = network::by_key(&rows, &wanted, |row| network::stored(row, 2))?;
+    Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+}
+
+async fn query(pool: &PgPool, query: &Query) -> Result<Vec<Found>, StoreError> {
+    let sections = Section::of(query);
+    let mut page = Reading::new(query);
+    let mut held = match sections {
+        [] => return Ok(page.finish()),
+        [_] => Held::of(pool).await?,
+        _ => Held::begin(pool, BEGIN_READING).await?,
+    };
+    for section in sections {
+        read_section(&mut held, query, *section, &mut page).await?;
+    }
+    held.give_back();
+    Ok(page.finish())
+}
+
+async fn tail(pool: &PgPool, after: Position, limit: usize) -> Result<Tail, StoreError> {
+    let mut held = Held::of(pool).await?;
+    let mut events = Vec::new();
+    if limit > 0 {
+        let select = sqlx::query(statements::TAIL)
+            .bind(i64::try_from(after.0).unwrap_or(i64::MAX))
+            .bind(rows::limit(limit))
+            .bind(rows::limit(TAIL_BYTES_MAX));
+        let rows = select.fetch_all(&mut *held).await;
+        let rows = rows.map_err(|error| unavailable(&error))?;
+        events = rows.iter().map(rows::event).collect::<Result<_, _>>()?;
+    }
+    // Read after the events, so the head is at or beyond them without a transaction around both.
+    let row = sqlx::query(statements::HEAD).fetch_one(&mut *held).await;
+    let row = row.map_err(|error| unavailable(&error))?;
+    held.give_back();
+    let head = rows::head(&row)?;
+    Ok(Tail { head, events })
 }
 
 async fn read_section(

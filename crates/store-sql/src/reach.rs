@@ -36,11 +36,11 @@ pub(crate) enum Meaning {
 /// Connects, or says why not, soon.
 pub(crate) async fn connect<C>(
     target: &Target,
-    connecting: impl Future<Output = Result<C, Error>>,
+    connecting: impl Future<Output = Result<C, OpenError>>,
     meaning: fn(&Error) -> Option<Meaning>,
 ) -> Result<C, OpenError> {
     match tokio::time::timeout(CONNECT_MAX, connecting).await {
-        Ok(connected) => connected.map_err(|error| refusal(target, error, meaning)),
+        Ok(connected) => connected.map_err(|error| refusal_of(target, error, meaning)),
         Err(_) => Err(OpenError::Unreachable {
             server: target.server,
             address: target.address.clone(),
@@ -76,7 +76,7 @@ fn untrusted(server: &'static str, address: String, reason: impl Display) -> Ope
     }
 }
 
-/// The same, of a statement after the server has let us in.
+/// The same, of whatever opening met.
 pub(crate) fn refusal_of(target: &Target, error: OpenError, meaning: fn(&Error) -> Option<Meaning>) -> OpenError {
     match error {
         OpenError::Database(error) => match error.downcast() {
@@ -84,6 +84,23 @@ pub(crate) fn refusal_of(target: &Target, error: OpenError, meaning: fn(&Error) 
             Err(other) => OpenError::Database(other),
         },
         other => other,
+    }
+}
+
+/// Refuses options that the driver would pass over, some of them with their values in the log.
+pub(crate) fn check_options(server: &'static str, url: &str, known: &'static [&'static str]) -> Result<(), OpenError> {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let query = query.split('#').next().unwrap_or_default();
+    let keys = query.split('&').filter(|pair| !pair.is_empty());
+    // PostgreSQL's settings are written `options[name]=value` too.
+    let mut keys = keys.map(|pair| pair.split(['=', '[']).next().unwrap_or_default());
+    match keys.find(|key| !known.contains(key)) {
+        Some(key) => Err(OpenError::UrlOption {
+            server,
+            key: key.to_owned(),
+            known,
+        }),
+        None => Ok(()),
     }
 }
 

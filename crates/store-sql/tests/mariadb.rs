@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use kernel::store::opening::Refusal;
 use kernel::store::{Opened, Schema, Store};
 use servers::Kind;
 use store_sql::{MysqlOptions, MysqlStore};
@@ -73,20 +72,6 @@ mod opening {
         indexes: &[BY_WHAT],
         ..PLAIN
     };
-    static INDEXED_OTHERWISE: Collection = Collection {
-        columns: &[
-            OWNER,
-            Column {
-                name: "rank",
-                column_type: ColumnType::Integer,
-            },
-        ],
-        indexes: &[Index {
-            name: "by_what",
-            columns: &["rank", "owner"],
-        }],
-        ..PLAIN
-    };
 
     struct Database(String);
 
@@ -128,34 +113,6 @@ mod opening {
     }
 
     #[tokio::test]
-    async fn another_number_of_lanes_is_refused() {
-        let database = Database::new();
-        database.open(&UNINDEXED).await;
-        let mut options = database.options(vec![&UNINDEXED]);
-        options.schema.lanes = 8;
-        let refusal = database.refusal(options).await;
-        assert!(
-            matches!(refusal, OpenError::Refused(Refusal::Lanes { stored: 4, declared: 8 })),
-            "{refusal}"
-        );
-        database.open(&UNINDEXED).await;
-    }
-
-    #[tokio::test]
-    async fn a_store_of_a_newer_form_is_refused() {
-        let database = Database::new();
-        database.open(&UNINDEXED).await;
-        database
-            .shell("INSERT INTO migrations VALUES (99, 'something new', 'later')")
-            .await;
-        let refusal = database.refusal(database.options(vec![&UNINDEXED])).await;
-        assert!(
-            matches!(refusal, OpenError::Refused(Refusal::Newer { found: 99, .. })),
-            "{refusal}"
-        );
-    }
-
-    #[tokio::test]
     async fn opening_goes_on_where_it_was_cut_short() {
         let made = [
             "migrations",
@@ -183,16 +140,6 @@ mod opening {
     }
 
     #[tokio::test]
-    async fn an_index_that_is_declared_otherwise_is_made_again() {
-        let database = Database::new();
-        database.open(&INDEXED).await;
-        let store = database.open(&INDEXED_OTHERWISE).await;
-        put(&store, "a", vec!["ann".into(), 2.into()]).await;
-        put(&store, "b", vec!["bob".into(), 1.into()]).await;
-        assert_eq!(by_what(&store, &INDEXED_OTHERWISE).await, ["b", "a"]);
-    }
-
-    #[tokio::test]
     async fn text_takes_what_fits_an_index_only_while_it_is_looked_up() {
         let database = Database::new();
         let long = "x".repeat(256);
@@ -214,41 +161,6 @@ mod opening {
         let store = database.open(&UNINDEXED).await;
         put(&store, "c", vec![long.as_str().into()]).await;
         assert_eq!(all(&store).await, ["a", "b", "c"]);
-    }
-
-    #[tokio::test]
-    async fn a_rebuild_empties_a_collection_and_must_be_finished() {
-        let database = Database::new();
-        let store = database.open(&UNINDEXED).await;
-        put(&store, "a", vec![Value::Null]).await;
-        let rebuild = || {
-            let mut options = database.options(vec![&INDEXED]);
-            options.rebuild = vec![INDEXED.name];
-            options
-        };
-        let store: Arc<dyn Store> = Arc::new(MysqlStore::open(rebuild()).await.expect("the store opens"));
-        assert!(all(&store).await.is_empty());
-
-        // Cut short: what is there may be a part of it.
-        let refusal = database.refusal(database.options(vec![&INDEXED])).await;
-        assert!(
-            matches!(refusal, OpenError::Refused(Refusal::Unfinished(_))),
-            "{refusal}"
-        );
-        let store = MysqlStore::open(rebuild()).await.expect("the store opens");
-        store.finish_rebuild().await.expect("the store is there");
-        database.open(&INDEXED).await;
-    }
-
-    #[tokio::test]
-    async fn replicas_that_start_at_once_open_one_store() {
-        let database = Database::new();
-        let stores = (0..4).map(|_| database.open(&INDEXED));
-        let stores = futures::future::join_all(stores).await;
-        for (number, store) in (1..).zip(&stores) {
-            batch().event("s", number).commit(store).await;
-        }
-        assert_eq!(head_of(&stores[0]).await, 4);
     }
 
     #[tokio::test]
@@ -291,10 +203,5 @@ mod opening {
 
     async fn by_what(store: &Arc<dyn Store>, collection: &'static Collection) -> Vec<String> {
         ids(store, &Query::by(collection, "by_what", Vec::new(), 100)).await
-    }
-
-    async fn head_of(store: &Arc<dyn Store>) -> u64 {
-        let tail = store.tail(Default::default(), 0).await;
-        tail.expect("the head is read").head.position.0
     }
 }

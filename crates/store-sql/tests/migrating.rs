@@ -3,6 +3,9 @@
 #[cfg(feature = "mysql")]
 #[path = "migrating/mysql.rs"]
 mod mysql;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+#[path = "migrating/opening.rs"]
+mod opening;
 #[path = "migrating/planned.rs"]
 mod planned;
 #[cfg(feature = "postgres")]
@@ -102,3 +105,48 @@ on!(on_sqlite, crate::sqlite::File);
 on!(on_postgres, crate::postgres::Namespace);
 #[cfg(feature = "mysql")]
 on!(on_mariadb, crate::mysql::Database);
+
+/// The tests of one kind of server, beside those above; a file has more to refuse (`opening.rs`).
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+macro_rules! opening_on {
+    ($database:ident, $place:ty) => {
+        mod $database {
+            use super::{Place as _, opening};
+
+            #[tokio::test]
+            async fn another_number_of_lanes_is_refused() {
+                opening::another_number_of_lanes_is_refused(<$place>::new()).await;
+            }
+
+            #[tokio::test]
+            async fn a_store_of_a_newer_form_is_refused() {
+                opening::a_store_of_a_newer_form_is_refused(<$place>::new()).await;
+            }
+
+            #[tokio::test]
+            async fn an_index_is_added_to_what_is_there_and_made_again_when_it_changes() {
+                opening::an_index_is_added_to_what_is_there_and_made_again_when_it_changes(<$place>::new()).await;
+            }
+
+            #[tokio::test]
+            async fn a_rebuild_empties_a_collection_and_must_be_finished() {
+                opening::a_rebuild_empties_a_collection_and_must_be_finished(<$place>::new()).await;
+            }
+
+            #[tokio::test]
+            async fn replicas_that_start_at_once_open_one_store() {
+                opening::replicas_that_start_at_once_open_one_store(<$place>::new()).await;
+            }
+
+            #[tokio::test]
+            async fn what_a_user_may_not_make_is_refused_by_name() {
+                opening::what_a_user_may_not_make_is_refused_by_name(<$place>::without_rights().await).await;
+            }
+        }
+    };
+}
+
+#[cfg(feature = "postgres")]
+opening_on!(opening_on_postgres, crate::postgres::Namespace);
+#[cfg(feature = "mysql")]
+opening_on!(opening_on_mariadb, crate::mysql::Database);

@@ -70,6 +70,7 @@ macro_rules! store_suite {
             commits: a_batch_that_does_not_fit_the_schema_is_refused_for_its_content;
             commits: time_never_runs_back;
             commits: a_dropped_commit_leaves_no_transaction_open;
+            commits: a_dropped_read_leaves_no_transaction_open;
             conflicts: an_unexpected_version_refuses_a_put_and_its_whole_batch;
             conflicts: an_unexpected_version_refuses_a_delete_and_its_whole_batch;
             conflicts: what_must_be_absent_and_is_not_refuses_the_whole_batch;

@@ -42,6 +42,12 @@ pub(super) fn of_statement(error: &Error) -> CommitError {
     }
 }
 
+/// Whether the transaction was in the way of another: a deadlock, on this server or in its cluster, or a lock that it waited
+/// for too long.
+pub(super) fn is_transient(error: &Error) -> bool {
+    answer(error).is_some_and(|(number, _)| [1205, 1213].contains(&number))
+}
+
 /// A COMMIT that failed. Of other errors than this state it does not say whether it has rolled back.
 pub(super) fn of_commit(error: &Error) -> CommitError {
     match answer(error) {

@@ -49,10 +49,13 @@ fn target(options: &MysqlOptions) -> Target {
 
 /// A connection that has been told how statements are written.
 async fn connect(target: &Target, options: &MysqlOptions) -> Result<(MySqlConnection, Server), OpenError> {
-    let mut connection = reach::connect(target, enter(options), failure::meaning).await?;
-    let server = Server::ask(&mut connection).await?;
-    run(&mut connection, server.words()).await?;
-    Ok((connection, server))
+    let connecting = async {
+        let mut connection = enter(options).await?;
+        let server = Server::ask(&mut connection).await?;
+        run(&mut connection, server.words()).await?;
+        Ok((connection, server))
+    };
+    reach::connect(target, connecting, failure::meaning).await
 }
 
 /// In the database if it is there, and else only on the server.

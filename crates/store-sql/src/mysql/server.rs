@@ -1,6 +1,7 @@
 //! What kind of server it is, and what its connections are told.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kernel::document::ColumnType;
 use sqlx::Row as _;
@@ -56,13 +57,17 @@ pub(super) struct Server {
     timeouts: Vec<&'static str>,
 }
 
-/// Timeouts that only one of the two has. A transaction whose client has gone must not keep the head row, and a statement
-/// must not run for ever.
-const TIMEOUTS: [(&str, &str); 3] = [
-    ("max_statement_time", "max_statement_time = 30"),
-    ("max_execution_time", "max_execution_time = 30000"),
-    ("idle_transaction_timeout", "idle_transaction_timeout = 15"),
+/// Timeouts that only one of the two has: a statement must not run for ever.
+const TIMEOUTS: [(&str, &str); 2] = [
+    ("max_statement_time", "max_statement_time = 15"),
+    ("max_execution_time", "max_execution_time = 15000"),
 ];
+/// A transaction whose client has gone must not keep the head row: the limit that MariaDB has for that.
+const IDLE_TRANSACTION: (&str, &str) = ("idle_transaction_timeout", "idle_transaction_timeout = 15");
+/// The one that MySQL has, for connections in a transaction and others alike.
+const IDLE_CONNECTION: &str = "wait_timeout = 20";
+/// How long a connection is kept without use: the client closes it before the server does.
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(8);
 
 impl Server {
     /// Asks for what differs between servers, and warns if a commit that returned is not on the disk.
@@ -79,11 +84,7 @@ impl Server {
             dialect,
             collation,
             packet_bytes_max: packet.and_then(Result::ok).unwrap_or(1 << 20),
-            timeouts: TIMEOUTS
-                .iter()
-                .filter(|(name, _)| variables.contains_key(*name))
-                .map(|(_, setting)| *setting)
-                .collect(),
+            timeouts: timeouts(&variables),
         })
     }
 
@@ -122,6 +123,14 @@ async fn pairs(
     pairs.collect()
 }
 
+fn timeouts(variables: &BTreeMap<String, String>) -> Vec<&'static str> {
+    let has = |name: &str| variables.contains_key(name);
+    let known = TIMEOUTS.iter().filter(|(name, _)| has(name));
+    let (name, setting) = IDLE_TRANSACTION;
+    let idle = if has(name) { setting } else { IDLE_CONNECTION };
+    known.map(|(_, setting)| *setting).chain([idle]).collect()
+}
+
 fn warn_of_lost_commits(variables: &BTreeMap<String, String>) {
     let is = |name: &str, value: &str| variables.get(name).is_none_or(|found| found == value);
     if !is("innodb_flush_log_at_trx_commit", "1") {
@@ -130,5 +139,28 @@ fn warn_of_lost_commits(variables: &BTreeMap<String, String>) {
     // With a binary log, recovery rolls back what is not in it.
     if is("log_bin", "ON") && !is("sync_binlog", "1") {
         tracing::warn!("the server may lose commits when it stops: set sync_binlog to 1");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timeouts_of(names: &[&str]) -> Vec<&'static str> {
+        let variables = names.iter().map(|name| ((*name).to_owned(), "0".to_owned()));
+        timeouts(&variables.collect())
+    }
+
+    /// A transaction whose client has vanished ends by itself on either server.
+    #[test]
+    fn each_server_is_told_how_long_a_transaction_may_stand_still() {
+        assert_eq!(
+            timeouts_of(&["max_statement_time", "idle_transaction_timeout", "wait_timeout"]),
+            ["max_statement_time = 15", "idle_transaction_timeout = 15"]
+        );
+        assert_eq!(
+            timeouts_of(&["max_execution_time", "wait_timeout"]),
+            ["max_execution_time = 15000", "wait_timeout = 20"]
+        );
     }
 }

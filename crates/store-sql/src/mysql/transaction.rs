@@ -7,55 +7,60 @@ use async_trait::async_trait;
 use kernel::document::{Key, Value};
 use kernel::event::{Recorded, StreamId};
 use kernel::store::serial::{Keys, Latest, Row, Transaction};
-use kernel::store::{CommitError, Head};
-use sqlx::mysql::MySqlArguments;
+use kernel::store::{CommitError, Head, StoreError};
+use sqlx::mysql::{MySqlArguments, MySqlPool};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, MySql};
+use sqlx::{AssertSqlSafe, Error, MySql};
 
-use crate::mysql::failure::{of_commit, of_statement};
+use crate::mysql::failure::{is_transient, of_commit, of_statement};
 use crate::mysql::statements::{self, EVENT_CELLS, ROWS_MAX, Statements};
-use crate::network::{self, signed};
+use crate::network::{self, BEGIN, Held, signed};
 use crate::rows::{self, Cells as _};
 
 /// An event's stream, id and type at most: three keys.
 const EVENT_TEXT_BYTES: usize = 3 * 1020;
 
 pub(super) struct MysqlTransaction {
-    transaction: sqlx::Transaction<'static, MySql>,
+    held: Held<MySql>,
     statements: Arc<Statements>,
+    /// That the server has rolled back, or would have to, for others' sake.
+    is_rolled_back: bool,
 }
 
 impl MysqlTransaction {
-    pub(super) fn new(transaction: sqlx::Transaction<'static, MySql>, statements: Arc<Statements>) -> Self {
-        Self {
-            transaction,
+    pub(super) async fn begin(pool: &MySqlPool, statements: Arc<Statements>) -> Result<Self, StoreError> {
+        let held = Held::begin(pool, BEGIN).await?;
+        Ok(Self {
+            held,
             statements,
-        }
+            is_rolled_back: false,
+        })
     }
 }
 
 #[async_trait]
 impl network::Transaction for MysqlTransaction {
-    async fn commit(self) -> Result<(), CommitError> {
-        self.transaction.commit().await.map_err(|error| of_commit(&error))
+    async fn commit(&mut self) -> Result<(), CommitError> {
+        self.held.commit().await.map_err(|error| self.of_commit(&error))
     }
 
-    async fn roll_back(self) {
-        // Where that fails the connection is gone, and the server rolls back.
-        let _ = self.transaction.rollback().await;
+    fn is_to_begin_again(&self) -> bool {
+        self.is_rolled_back
+    }
+
+    fn give_back(self) {
+        self.held.give_back();
     }
 }
 
 #[async_trait]
 impl Transaction for MysqlTransaction {
     async fn take_head(&mut self, writer: &str) -> Result<(Head, Option<Latest>), CommitError> {
-        let head = sqlx::query(statements::TAKE_HEAD)
-            .fetch_one(&mut *self.transaction)
-            .await;
-        let head = rows::head(&head.map_err(|error| of_statement(&error))?)?;
+        let head = sqlx::query(statements::TAKE_HEAD).fetch_one(&mut *self.held).await;
+        let head = rows::head(&head.map_err(|error| self.of_statement(&error))?)?;
         let latest = sqlx::query(statements::LATEST).bind(writer);
-        let latest = latest.fetch_optional(&mut *self.transaction).await;
-        let latest = latest.map_err(|error| of_statement(&error))?;
+        let latest = latest.fetch_optional(&mut *self.held).await;
+        let latest = latest.map_err(|error| self.of_statement(&error))?;
         let latest = latest.as_ref().map(network::latest).transpose()?;
         Ok((head, latest))
     }
@@ -67,8 +72,8 @@ impl Transaction for MysqlTransaction {
             for id in group.values().flatten() {
                 select = select.bind(id);
             }
-            let found = select.fetch_all(&mut *self.transaction).await;
-            let found = found.map_err(|error| of_statement(&error))?;
+            let found = select.fetch_all(&mut *self.held).await;
+            let found = found.map_err(|error| self.of_statement(&error))?;
             versions.extend(network::by_key(&found, &group, |row| rows::count(row, 2))?);
         }
         Ok(versions)
@@ -83,8 +88,8 @@ impl Transaction for MysqlTransaction {
             for id in &ids {
                 select = select.bind(id);
             }
-            let found = select.fetch_all(&mut *self.transaction).await;
-            for row in &found.map_err(|error| of_statement(&error))? {
+            let found = select.fetch_all(&mut *self.held).await;
+            for row in &found.map_err(|error| self.of_statement(&error))? {
                 let place = usize::try_from(row.number(0)?).map_err(rows::damaged)?;
                 match rows::count(row, 1)? {
                     0 => None,
@@ -164,9 +169,19 @@ impl Transaction for MysqlTransaction {
 }
 
 impl MysqlTransaction {
+    fn of_statement(&mut self, error: &Error) -> CommitError {
+        self.is_rolled_back = is_transient(error);
+        of_statement(error)
+    }
+
+    fn of_commit(&mut self, error: &Error) -> CommitError {
+        self.is_rolled_back = is_transient(error);
+        of_commit(error)
+    }
+
     async fn run(&mut self, statement: Query<'_, MySql, MySqlArguments>) -> Result<(), CommitError> {
-        let done = statement.execute(&mut *self.transaction).await;
-        done.map(drop).map_err(|error| of_statement(&error))
+        let done = statement.execute(&mut *self.held).await;
+        done.map(drop).map_err(|error| self.of_statement(&error))
     }
 }
 

@@ -32,6 +32,12 @@ pub(super) fn of_statement(error: &Error) -> CommitError {
     }
 }
 
+/// Whether the transaction was in the way of another: a deadlock, or as `SERIALIZABLE` has it.
+pub(super) fn is_transient(error: &Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code == "40001" || code == "40P01")
+}
+
 /// A COMMIT that failed. If the server says so itself, it has rolled back.
 pub(super) fn of_commit(error: &Error) -> CommitError {
     match error.as_database_error() {

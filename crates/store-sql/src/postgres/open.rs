@@ -8,12 +8,13 @@ use sqlx::{AssertSqlSafe, Connection as _};
 use crate::open::OpenError;
 use crate::plan::Declared;
 use crate::postgres::open::existing::Found;
-use crate::postgres::{POSTGRES, PostgresOptions, SERVER, failure};
+use crate::postgres::{BEGIN_READING, POSTGRES, PostgresOptions, SERVER, failure};
 use crate::reach::{self, Target};
 use crate::schema;
 
-/// Begins a transaction whose reads are all of one moment, whoever migrates meanwhile.
-const BEGIN_READING: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// Begins the transaction that migrates, which takes its time: replicas wait for one another, and an index of a large table
+/// is made in one statement.
+const BEGIN_MIGRATING: &str = "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0";
 
 /// Makes what is missing. Replicas that start at once do so one after another.
 pub(super) async fn declare(options: &PostgresOptions) -> Result<(), OpenError> {
@@ -44,12 +45,12 @@ fn target(options: &PostgresOptions) -> Target {
 }
 
 async fn connect(target: &Target, options: &PostgresOptions) -> Result<PgConnection, OpenError> {
-    let connecting = PgConnection::connect_with(&options.connect);
+    let connecting = async { Ok(PgConnection::connect_with(&options.connect).await?) };
     reach::connect(target, connecting, failure::meaning).await
 }
 
 async fn migrate(connection: &mut PgConnection, options: &PostgresOptions) -> Result<(), OpenError> {
-    let mut transaction = connection.begin().await?;
+    let mut transaction = connection.begin_with(BEGIN_MIGRATING).await?;
     let lock = sqlx::query("SELECT pg_advisory_xact_lock(hashtext('tradewind'), hashtext($1))");
     lock.bind(&options.namespace).execute(&mut *transaction).await?;
     let found = Found::read(&mut transaction, options).await?;

@@ -7,50 +7,56 @@ use async_trait::async_trait;
 use kernel::document::{ColumnType, Key, Value};
 use kernel::event::{Recorded, StreamId};
 use kernel::store::serial::{Keys, Latest, Row, Transaction};
-use kernel::store::{CommitError, Head};
-use sqlx::{AssertSqlSafe, Postgres};
+use kernel::store::{CommitError, Head, StoreError};
+use sqlx::postgres::PgPool;
+use sqlx::{AssertSqlSafe, Error, Postgres};
 
-use crate::network::{self, signed};
-use crate::postgres::failure::{of_commit, of_statement};
+use crate::network::{self, BEGIN, Held, signed};
+use crate::postgres::failure::{is_transient, of_commit, of_statement};
 use crate::postgres::statements::{self, Statements};
 use crate::rows::{self, Cells as _};
 
 pub(super) struct PostgresTransaction {
-    transaction: sqlx::Transaction<'static, Postgres>,
+    held: Held<Postgres>,
     statements: Arc<Statements>,
+    /// That the server has rolled back, or would have to, for others' sake.
+    is_rolled_back: bool,
 }
 
 impl PostgresTransaction {
-    pub(super) fn new(transaction: sqlx::Transaction<'static, Postgres>, statements: Arc<Statements>) -> Self {
-        Self {
-            transaction,
+    pub(super) async fn begin(pool: &PgPool, statements: Arc<Statements>) -> Result<Self, StoreError> {
+        let held = Held::begin(pool, BEGIN).await?;
+        Ok(Self {
+            held,
             statements,
-        }
+            is_rolled_back: false,
+        })
     }
 }
 
 #[async_trait]
 impl network::Transaction for PostgresTransaction {
-    async fn commit(self) -> Result<(), CommitError> {
-        self.transaction.commit().await.map_err(|error| of_commit(&error))
+    async fn commit(&mut self) -> Result<(), CommitError> {
+        self.held.commit().await.map_err(|error| self.of_commit(&error))
     }
 
-    async fn roll_back(self) {
-        // Where that fails the connection is gone, and the server rolls back.
-        let _ = self.transaction.rollback().await;
+    fn is_to_begin_again(&self) -> bool {
+        self.is_rolled_back
+    }
+
+    fn give_back(self) {
+        self.held.give_back();
     }
 }
 
 #[async_trait]
 impl Transaction for PostgresTransaction {
     async fn take_head(&mut self, writer: &str) -> Result<(Head, Option<Latest>), CommitError> {
-        let head = sqlx::query(statements::TAKE_HEAD)
-            .fetch_one(&mut *self.transaction)
-            .await;
-        let head = rows::head(&head.map_err(|error| of_statement(&error))?)?;
+        let head = sqlx::query(statements::TAKE_HEAD).fetch_one(&mut *self.held).await;
+        let head = rows::head(&head.map_err(|error| self.of_statement(&error))?)?;
         let latest = sqlx::query(statements::LATEST).bind(writer);
-        let latest = latest.fetch_optional(&mut *self.transaction).await;
-        let latest = latest.map_err(|error| of_statement(&error))?;
+        let latest = latest.fetch_optional(&mut *self.held).await;
+        let latest = latest.map_err(|error| self.of_statement(&error))?;
         let latest = latest.as_ref().map(network::latest).transpose()?;
         Ok((head, latest))
     }
@@ -60,16 +66,16 @@ impl Transaction for PostgresTransaction {
         for ids in keys.values() {
             select = select.bind(ids);
         }
-        let found = select.fetch_all(&mut *self.transaction).await;
-        let found = found.map_err(|error| of_statement(&error))?;
+        let found = select.fetch_all(&mut *self.held).await;
+        let found = found.map_err(|error| self.of_statement(&error))?;
         Ok(network::by_key(&found, keys, |row| rows::count(row, 2))?)
     }
 
     async fn stream_versions(&mut self, streams: &[&StreamId]) -> Result<HashMap<StreamId, u64>, CommitError> {
         let ids: Vec<&str> = streams.iter().map(|stream| stream.as_str()).collect();
         let select = sqlx::query(statements::STREAM_VERSIONS).bind(ids);
-        let found = select.fetch_all(&mut *self.transaction).await;
-        let found = found.map_err(|error| of_statement(&error))?;
+        let found = select.fetch_all(&mut *self.held).await;
+        let found = found.map_err(|error| self.of_statement(&error))?;
         let versions = found
             .iter()
             .map(|row| Ok((StreamId::new(row.text(0)?), rows::count(row, 1)?)));
@@ -137,12 +143,22 @@ impl Transaction for PostgresTransaction {
 }
 
 impl PostgresTransaction {
+    fn of_statement(&mut self, error: &Error) -> CommitError {
+        self.is_rolled_back = is_transient(error);
+        of_statement(error)
+    }
+
+    fn of_commit(&mut self, error: &Error) -> CommitError {
+        self.is_rolled_back = is_transient(error);
+        of_commit(error)
+    }
+
     async fn run(
         &mut self,
         statement: sqlx::query::Query<'_, Postgres, sqlx::postgres::PgArguments>,
     ) -> Result<(), CommitError> {
-        let done = statement.execute(&mut *self.transaction).await;
-        done.map(drop).map_err(|error| of_statement(&error))
+        let done = statement.execute(&mut *self.held).await;
+        done.map(drop).map_err(|error| self.of_statement(&error))
     }
 }
 

@@ -13,15 +13,29 @@ use uuid::Uuid;
 
 use crate::{Place, Wanted};
 
-pub(crate) struct Database(String);
+/// Its name, and the URL of the server.
+pub(crate) struct Database(String, String);
 
 impl Database {
     fn options(&self, wanted: Wanted) -> MysqlOptions {
-        let url = Kind::Mariadb.shared();
-        let options = MysqlOptions::new(&url, &self.0, wanted.schema, Uuid::from_u128(1), Timestamp::UNIX_EPOCH);
+        let options = MysqlOptions::new(
+            &self.1,
+            &self.0,
+            wanted.schema,
+            Uuid::from_u128(1),
+            Timestamp::UNIX_EPOCH,
+        );
         let mut options = options.expect("the server has a URL");
         options.rebuild = wanted.rebuild;
         options
+    }
+
+    /// For a user who may not make a database of that name. Those that begin with `test_` are everybody's.
+    pub(crate) async fn without_rights() -> Self {
+        let Self(name, url) = Self::new();
+        let place = Self(format!("guarded_{name}"), url.replace("root@", &format!("{name}@")));
+        place.shell(&format!("CREATE USER {name}")).await;
+        place
     }
 }
 
@@ -43,7 +57,7 @@ impl Place for Database {
     const FIXTURE: &'static str = "mysql.sql";
 
     fn new() -> Self {
-        Self(servers::unique_name())
+        Self(servers::unique_name(), Kind::Mariadb.shared())
     }
 
     async fn plan(&self, wanted: Wanted) -> Result<Vec<String>, OpenError> {

@@ -1,9 +1,11 @@
 //! PostgreSQL: a schema of the database that tests share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use kernel::document::{Collection, Kind as Keeps};
 use kernel::store::Opened;
 use servers::Kind;
 use sqlx::postgres::PgConnection;
@@ -13,15 +15,38 @@ use uuid::Uuid;
 
 use crate::{Place, Wanted};
 
-pub(crate) struct Namespace(String);
+/// What the statements of an open store may take at most.
+const STATEMENT_TIME_MAX: Duration = Duration::from_secs(15);
+static SOMETHING: Collection = Collection {
+    name: "things",
+    kind: Keeps::View,
+    columns: &[],
+    indexes: &[],
+};
+
+/// Its name, and the URL of the database.
+pub(crate) struct Namespace(String, String);
 
 impl Namespace {
     fn options(&self, wanted: Wanted) -> PostgresOptions {
-        let url = Kind::Postgres.shared();
-        let options = PostgresOptions::new(&url, &self.0, wanted.schema, Uuid::from_u128(1), Timestamp::UNIX_EPOCH);
+        let options = PostgresOptions::new(
+            &self.1,
+            &self.0,
+            wanted.schema,
+            Uuid::from_u128(1),
+            Timestamp::UNIX_EPOCH,
+        );
         let mut options = options.expect("the server has a URL");
         options.rebuild = wanted.rebuild;
         options
+    }
+
+    /// For a user who may not make a schema.
+    pub(crate) async fn without_rights() -> Self {
+        let Self(name, url) = Self::new();
+        let place = Self(name.clone(), url.replace("postgres@", &format!("{name}@")));
+        place.shell(&format!("CREATE ROLE {name} LOGIN")).await;
+        place
     }
 }
 
@@ -35,7 +60,7 @@ impl Place for Namespace {
     const FIXTURE: &'static str = "postgres.sql";
 
     fn new() -> Self {
-        Self(servers::unique_name())
+        Self(servers::unique_name(), Kind::Postgres.shared())
     }
 
     async fn plan(&self, wanted: Wanted) -> Result<Vec<String>, OpenError> {
@@ -89,4 +114,20 @@ impl Place for Namespace {
         described.extend::<Vec<String>>(forms.expect("it is answered"));
         described
     }
+}
+
+/// The timeouts that keep a shop answering are not for opening, where an index may take hours and other replicas wait.
+#[tokio::test]
+async fn opening_waits_for_another_replica_longer_than_a_statement_may_take() {
+    let place = Namespace::new();
+    let mut other = connection().await;
+    let lock = "SELECT pg_advisory_lock(hashtext('tradewind'), hashtext($1))";
+    let locked = sqlx::query(lock).bind(&place.0).execute(&mut other).await;
+    locked.expect("nobody has the lock");
+    let opening = place.open(Wanted::of(&SOMETHING));
+    let mut opening = std::pin::pin!(opening);
+    let early = tokio::time::timeout(STATEMENT_TIME_MAX + Duration::from_secs(1), &mut opening).await;
+    assert!(early.is_err(), "it did not wait: {early:?}");
+    drop(other);
+    opening.await.expect("the store opens");
 }

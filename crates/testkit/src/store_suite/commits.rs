@@ -1,15 +1,19 @@
 //! A batch is one transaction.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use kernel::document::{Key, Value};
-use kernel::event::{Lane, Position};
-use kernel::store::{Batch, CommitError, Conflict, Expect, Put, Store};
+use kernel::event::{Lane, Position, StreamId};
+use kernel::store::{Batch, CommitError, Conflict, Expect, Put, Query, Store, Stored};
+use tokio::task::JoinSet;
 
 use super::StoreFactory;
-use super::fixture::{LANES, batch, columns, everything, get, noon, note, thing};
+use super::fixture::{LANES, THINGS, batch, columns, everything, get, noon, note, thing};
+use super::model::Random;
 
 pub async fn a_batch_is_there_whole_when_commit_returns(factory: &dyn StoreFactory) {
     let store = factory.open().await;
@@ -225,4 +229,69 @@ async fn settle(store: &Arc<dyn Store>, abandoned: &Arc<Batch>) {
         .commit(Arc::clone(abandoned))
         .await
         .expect("it was committed, or is now");
+}
+
+/// What it leaves on a connection meets whoever gets that next.
+pub async fn a_dropped_read_leaves_no_transaction_open(factory: &dyn StoreFactory) {
+    /// More than a pool has connections.
+    const READERS: u64 = 16;
+    let store = factory.open().await;
+    let seed = u64::from(std::process::id());
+    let mut random = Random(seed);
+    for round in 1..=40_u64 {
+        for kind in 0..READERS {
+            // From "never polled far" to done: a poll for each answer of the database.
+            drop_after(random.below(12), read(Arc::clone(&store), kind)).await;
+        }
+        let draft = batch().event("s", round).put_note("n", "{}", Expect::Any);
+        let last = draft.put_columns("t", columns("ann", 1, "x")).commit(&store).await.last;
+        let mut readers = JoinSet::new();
+        for kind in 0..READERS {
+            readers.spawn(read(Arc::clone(&store), kind));
+        }
+        for seen in readers.join_all().await {
+            assert_eq!(seen, last.0, "a read sees what was there before (seed {seed})");
+        }
+    }
+}
+
+/// Which commit of those above is seen by a read: alone or of several statements, of documents or of the journal.
+async fn read(store: Arc<dyn Store>, kind: u64) -> u64 {
+    let many = (0..300).map(|number| note(&number.to_string()));
+    let version = |found: Option<&Stored>| found.map_or(0, |stored| stored.version);
+    match kind % 5 {
+        0 => version(get(&store, note("n")).await.as_ref()),
+        1 => {
+            let keys: Vec<_> = many.chain([thing("t"), note("n")]).collect();
+            let found = store.get(&keys).await.expect("the documents are read");
+            version(found.last().and_then(Option::as_ref))
+        }
+        2 => {
+            let ranked = Query::by(&THINGS, "by_owner_rank", vec!["ann".into()], 10);
+            let found = store.query(&ranked).await.expect("the query is answered");
+            version(found.first().map(|found| &found.stored))
+        }
+        3 => {
+            let stream = store.stream(&StreamId::new("s"), 1, usize::MAX).await;
+            stream.expect("the stream is read").len() as u64
+        }
+        _ => {
+            let tail = store.tail(Position::START, 1).await;
+            tail.expect("the tail is read").head.position.0
+        }
+    }
+}
+
+/// Drops a future when it was polled so many times, if it is not done by then.
+async fn drop_after(polls: usize, future: impl Future<Output = u64>) {
+    let mut future = pin!(future);
+    let mut left = polls;
+    std::future::poll_fn(|context| {
+        if left == 0 || future.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        if left == 0 { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }

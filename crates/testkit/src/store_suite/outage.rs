@@ -1,4 +1,4 @@
-//! A database server that is killed while batches are committed: what was acknowledged is there, nothing is there twice, and
+//! A database server that is killed, or cannot be reached any more, while batches are committed: what was acknowledged is there, nothing is there twice, and
 //! the store finds the server again by itself.
 
 use std::sync::Arc;
@@ -20,12 +20,12 @@ const EVENTS: u64 = 10;
 /// Acknowledgements to wait for before each kill.
 const KILLS: [u64; 3] = [20, 1, 60];
 /// How long a commit may take, server or no server.
-const COMMIT_TIME_MAX: Duration = Duration::from_secs(20);
+const COMMIT_TIME_MAX: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 
 /// A server of a test's own.
 pub trait Server {
-    /// Stops it with SIGKILL.
+    /// Stops it with SIGKILL, or takes it away otherwise.
     fn kill(&mut self);
 
     /// Starts it again on the same data and at the same address.
