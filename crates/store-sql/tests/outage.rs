@@ -8,12 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use kernel::event::{Position, StreamId};
-use kernel::store::{Expect, Query, Store};
+use kernel::store::{CommitError, Expect, Query, Store};
 use servers::{Kind, Proxy, Server};
 use sqlx::mysql::MySqlConnection;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 use store_sql::{MysqlOptions, MysqlStore, PostgresOptions, PostgresStore};
+use tempfile::TempDir;
 use testkit::store_suite::fixture::{THINGS, batch, get, note};
 use testkit::store_suite::outage::what_was_acknowledged_survives_a_killed_server;
 use testkit::store_suite::{OBLIGATION_TIME_MAX, StoreFactory, fixture, outage};
@@ -50,11 +51,16 @@ impl outage::Server for Victim {
     }
 }
 
-async fn kill(kind: Kind) {
+fn start(kind: Kind) -> (TempDir, Server) {
     let directory = tempfile::tempdir().expect("a directory for the test");
     // The servers run as users of their own.
     set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("the directory is ours");
     let server = Server::start(kind, &directory.path().join("server")).expect("the server starts");
+    (directory, server)
+}
+
+async fn kill(kind: Kind) {
+    let (_directory, server) = start(kind);
     let factory = Url(kind, "orders".to_owned(), server.url());
     what_was_acknowledged_survives_a_killed_server(&factory, &mut Victim(server)).await;
 }
@@ -322,4 +328,79 @@ async fn a_commit_that_postgres_rolls_back_for_a_deadlock_is_written_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_commit_that_mariadb_rolls_back_for_a_deadlock_is_written_again() {
     deadlock(Kind::Mariadb).await;
+}
+
+/// What holds a COMMIT up on the server, what a client says to commit, how many transactions wait when the same batch has come
+/// again, and what lets them go on.
+struct Hold {
+    begin: &'static str,
+    commit: &'static str,
+    waiting: i64,
+    end: &'static str,
+}
+
+/// By a check that is put off until the end of the transaction, and waits for this session.
+const HOLD_POSTGRES: Hold = Hold {
+    begin: "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_advisory_xact_lock(hashtext(TG_TABLE_SCHEMA)); RETURN NULL; END $$;
+            CREATE CONSTRAINT TRIGGER wait AFTER INSERT OR UPDATE ON batches
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait();
+            SELECT pg_advisory_lock(hashtext(current_schema()))",
+    commit: "COMMIT\0",
+    waiting: 2,
+    end: "SELECT pg_advisory_unlock_all()",
+};
+/// As a backup does, for the whole server.
+const HOLD_MARIADB: Hold = Hold {
+    begin: "BACKUP STAGE START; BACKUP STAGE BLOCK_COMMIT",
+    commit: "\u{3}COMMIT",
+    waiting: 1,
+    end: "BACKUP STAGE END",
+};
+
+/// A client that is cut off while the server is still committing commits the same batch again: it waits for the lost transaction,
+/// and must see what that has left.
+async fn cut_off(kind: Kind, server: &str, hold: Hold) {
+    let proxy = Proxy::before(server).expect("the server has an address");
+    let factory = through(&proxy, kind);
+    let store = factory.open().await;
+    batch()
+        .event("s", 1)
+        .put_note("n", "1", Expect::Absent)
+        .commit(&store)
+        .await;
+    let mut holder = Shell::on(server, kind, &factory.1).await;
+    let mut onlooker = Shell::on(server, kind, &factory.1).await;
+    holder.run(hold.begin).await;
+
+    let sent = batch().event("s", 2).put_note("n", "2", Expect::Version(1)).build();
+    proxy.cut_at(hold.commit);
+    let lost = store.commit(Arc::clone(&sent)).await;
+    assert!(matches!(lost, Err(CommitError::Unknown(_))), "{lost:?}");
+    assert!(!proxy.is_to_cut());
+    let again = tokio::spawn({
+        let (store, sent) = (Arc::clone(&store), Arc::clone(&sent));
+        async move { store.commit(sent).await }
+    });
+    onlooker.wait_for(hold.waiting, waiting(kind)).await;
+    holder.run(hold.end).await;
+    let settled = again.await.expect("it does not panic");
+    let settled = settled.expect("the lost transaction was committed");
+    assert_eq!(settled.last, Position(2));
+    assert_eq!(store.commit(sent).await.expect("it was committed"), settled);
+    let tail = store.tail(Position::START, 10).await.expect("the tail is read");
+    assert_eq!((tail.head.position, tail.events.len()), (Position(2), 2));
+    let stored = get(&store, note("n")).await.expect("it is there");
+    assert_eq!((stored.version, &*stored.document), (2, "2"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_commit_that_was_lost_in_postgres_is_settled_by_its_batch_id() {
+    cut_off(Kind::Postgres, &Kind::Postgres.shared(), HOLD_POSTGRES).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_commit_that_was_lost_in_mariadb_is_settled_by_its_batch_id() {
+    let (_directory, server) = start(Kind::Mariadb);
+    cut_off(Kind::Mariadb, &server.url(), HOLD_MARIADB).await;
 }
