@@ -18,7 +18,7 @@ use std::sync::Arc;
 use contracts::{CloudEvent, Service, cloud_event};
 use uuid::Uuid;
 
-use crate::bus::Message;
+use crate::bus::{BusError, Message};
 use crate::event::{Epoch, Lane, Meta, Position, Recorded, StreamId};
 use crate::store::{ENVELOPE_BYTES_MAX, EVENT_BYTES_MAX};
 
@@ -101,6 +101,28 @@ pub fn cloud_event(source: Service, epoch: Epoch, event: &Recorded) -> CloudEven
 pub fn encode(message: &Message) -> Vec<u8> {
     let event = cloud_event(message.source, message.epoch, &message.event);
     serde_json::to_vec(&event).expect("texts, numbers and JSON have a JSON form")
+}
+
+/// The message as bytes of JSON, to a broker with so many lanes.
+///
+/// # Errors
+/// If it is in none of them, or larger than brokers take.
+pub fn to_send(message: &Message, lanes: u16) -> Result<Vec<u8>, BusError> {
+    let event = &message.event;
+    if event.lane.0 >= lanes {
+        let found = format_args!("0 to {}", event.lane.0);
+        return Err(BusError::lanes(message.source, found, lanes));
+    }
+    let bytes = encode(message);
+    if bytes.len() > MESSAGE_BYTES_MAX {
+        return Err(BusError::TooLarge {
+            service: message.source,
+            position: event.position,
+            bytes: bytes.len(),
+            bytes_max: MESSAGE_BYTES_MAX,
+        });
+    }
+    Ok(bytes)
 }
 
 /// The message that the bytes are.
