@@ -1,5 +1,6 @@
 //! The port to a broker: publish in journal order, subscribe in lanes.
 
+pub mod keeper;
 pub mod shares;
 
 use std::fmt;

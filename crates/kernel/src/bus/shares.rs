@@ -6,7 +6,7 @@
 //! time since it saw the last renewal, and a member's own claim ends [`LEASE`] after it *began* the last renewal that
 //! was written, which is never later: nobody's clocks are compared.
 //!
-//! All of this is pure.
+//! All of this is pure. The [keeper](super::keeper) reads and writes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
