@@ -2,6 +2,7 @@
 
 pub mod aggregate;
 pub mod books;
+pub mod bus_suite;
 pub mod faults;
 pub mod harness;
 pub mod lives;
