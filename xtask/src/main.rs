@@ -110,7 +110,7 @@ const DEPENDENCIES: Step = Step::cargo("dependencies", &["deny", "check", "bans"
 enum Command {
     /// Check formatting, lints and documentation, and run all tests. Needs nothing but Rust and a C compiler
     Test {
-        /// On real databases too, which are installed if need be (as root, from Debian's packages) and started in private
+        /// On real databases and brokers too, which are installed if need be (as root, from Debian's packages) and started in private
         #[arg(long)]
         servers: bool,
     },
@@ -132,7 +132,7 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
-    /// Install what is missing and start private databases for tests, until Ctrl-C; prints how to reach them
+    /// Install what is missing and start private databases and brokers for tests, until Ctrl-C; prints how to reach them
     Services {
         /// Only these; all of them unless told otherwise
         kinds: Vec<Kind>,

@@ -60,13 +60,15 @@ impl Report {
     }
 }
 
-/// What the stores owe and did, and a table of the steps; the last line sums the tests up, if any ran.
+/// What stores and buses owe and did, and a table of the steps; the last line sums the tests up, if any ran.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.seen.tally == Tally::default() {
             return self.steps(f);
         }
-        writeln!(f, "{}", self.seen.matrix)?;
+        for matrix in &self.seen.matrices {
+            writeln!(f, "{matrix}")?;
+        }
         self.steps(f)?;
         write!(f, "{}", self.seen.tally)
     }
