@@ -1,0 +1,1 @@
+//! The [`kernel::bus::Bus`] port on NATS JetStream.
