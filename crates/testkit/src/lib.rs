@@ -5,5 +5,6 @@ pub mod books;
 pub mod bus_suite;
 pub mod faults;
 pub mod harness;
+pub mod line;
 pub mod lives;
 pub mod store_suite;

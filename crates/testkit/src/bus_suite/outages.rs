@@ -6,25 +6,41 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::BrokerFactory;
-use super::fixture::{COMES_MAX, Journal, Steadfast, group, joined, publish_patiently, until};
+use super::fixture::{COMES_MAX, Journal, Received, Steadfast, group, joined, publish_patiently, until};
+use super::{BrokerFactory, Process};
 
 /// How long an outage lasts, of those that are short.
 const AWAY: Duration = Duration::from_secs(2);
 /// What a relay publishes at once.
 const BATCH: u64 = 512;
 
-/// A consumer of this name in a process of its own.
-async fn consumer(factory: &dyn BrokerFactory, name: &'static str) -> (Arc<Steadfast>, AbortOnDropHandle<()>) {
-    let process = joined(factory, &[group(name)]).await;
-    let consumer = Arc::<Steadfast>::default();
-    let task = tokio::spawn(Arc::clone(&consumer).consume(Arc::clone(&process.bus), group(name)));
-    (consumer, AbortOnDropHandle::new(task))
+/// A consumer in a process of its own, until it is dropped.
+struct Consumer {
+    seen: Arc<Steadfast>,
+    _task: AbortOnDropHandle<()>,
+    _process: Process,
+}
+
+impl Consumer {
+    async fn start(factory: &dyn BrokerFactory, name: &'static str) -> Self {
+        let process = joined(factory, &[group(name)]).await;
+        let seen = Arc::<Steadfast>::default();
+        let task = tokio::spawn(Arc::clone(&seen).consume(Arc::clone(&process.bus), group(name)));
+        Self {
+            seen,
+            _task: AbortOnDropHandle::new(task),
+            _process: process,
+        }
+    }
+
+    fn received(&self) -> Received {
+        self.seen.received()
+    }
 }
 
 pub async fn a_broker_that_is_killed_loses_nothing_that_it_took(factory: &dyn BrokerFactory) {
     let publisher = joined(factory, &[group("a"), group("late")]).await;
-    let (eager, _task) = consumer(factory, "a").await;
+    let eager = Consumer::start(factory, "a").await;
     let mut journal = Journal::new();
     let batches = factory.many().div_ceil(BATCH);
     let restarted = async {
@@ -48,7 +64,7 @@ pub async fn a_broker_that_is_killed_loses_nothing_that_it_took(factory: &dyn Br
         }
     };
     tokio::join!(restarted, published);
-    let (late, _task) = consumer(factory, "late").await;
+    let late = Consumer::start(factory, "late").await;
     until(
         COMES_MAX * 2,
         "everything was received, and by whoever comes later, too",
@@ -59,7 +75,7 @@ pub async fn a_broker_that_is_killed_loses_nothing_that_it_took(factory: &dyn Br
 
 pub async fn a_broker_that_is_away_is_waited_for(factory: &dyn BrokerFactory) {
     let publisher = joined(factory, &[group("a")]).await;
-    let (consumer, _task) = consumer(factory, "a").await;
+    let consumer = Consumer::start(factory, "a").await;
     let mut journal = Journal::new();
     publish_patiently(&publisher.bus, journal.next(50)).await;
     until(COMES_MAX, "it was received", || {
@@ -85,7 +101,7 @@ pub async fn a_broker_that_is_away_is_waited_for(factory: &dyn BrokerFactory) {
 pub async fn a_broker_that_lost_everything_serves_what_is_published_then(factory: &dyn BrokerFactory) {
     const EVENTS: u64 = 300;
     let publisher = joined(factory, &[group("a"), group("b")]).await;
-    let (consumer, _task) = consumer(factory, "a").await;
+    let consumer = Consumer::start(factory, "a").await;
     let mut journal = Journal::new();
     let messages = journal.next(EVENTS);
     publish_patiently(&publisher.bus, messages.clone()).await;
@@ -101,7 +117,7 @@ pub async fn a_broker_that_lost_everything_serves_what_is_published_then(factory
     for times in 2..=3 {
         publish_patiently(&publisher.bus, messages.clone()).await;
         until(COMES_MAX, "everything has come again", || {
-            consumer.arrivals(1..=EVENTS) >= times
+            consumer.seen.arrivals(1..=EVENTS) >= times
         })
         .await;
     }
