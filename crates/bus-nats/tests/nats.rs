@@ -1,0 +1,111 @@
+//! NATS against the port's contract.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bus_nats::{NatsBus, NatsOptions};
+use kernel::bus::shares::LEASE;
+use kernel::clock::{Ids, SystemClock};
+use servers::{Kind, Server};
+use tempfile::TempDir;
+use testkit::bus_suite::{BrokerFactory, BusFactory, Process};
+use testkit::line::Line;
+
+/// Names of its own on the server that tests share.
+struct Shared {
+    url: String,
+    prefix: String,
+}
+
+impl Shared {
+    fn new() -> Self {
+        Self {
+            url: Kind::Nats.shared(),
+            prefix: servers::unique_name(),
+        }
+    }
+}
+
+/// A process whose line to the server can be cut.
+async fn join(url: &str, prefix: &str, lanes: u16) -> Process {
+    let (login, server) = url.rsplit_once('@').expect("the server's URL has a login");
+    let line = Line::to(server.to_owned()).await;
+    let url = format!("{login}@{}", line.address());
+    let (clock, ids) = (Arc::new(SystemClock::new()), Arc::new(Ids::from_entropy()));
+    let options = NatsOptions::new(&url, prefix, lanes, clock, ids).expect("the server has a URL");
+    let bus = NatsBus::open(options).await.expect("the bus opens");
+    Process::new(Arc::new(bus), move || line.cut())
+}
+
+#[async_trait]
+impl BusFactory for Shared {
+    async fn join(&self, lanes: u16) -> Process {
+        join(&self.url, &self.prefix, lanes).await
+    }
+
+    /// The server waits for nobody. What others would go by is the lease.
+    fn patience(&self) -> Duration {
+        LEASE
+    }
+}
+
+/// A server that nobody else uses.
+struct Own {
+    server: Arc<Mutex<Server>>,
+    url: String,
+    _directory: TempDir,
+}
+
+impl Own {
+    fn new() -> Self {
+        let directory = TempDir::new().expect("a directory for the test");
+        let server = Server::start(Kind::Nats, &directory.path().join("nats")).expect("a server starts");
+        Self {
+            url: server.url(),
+            server: Arc::new(Mutex::new(server)),
+            _directory: directory,
+        }
+    }
+
+    /// Starting and stopping block.
+    async fn with(&self, act: impl FnOnce(MutexGuard<'_, Server>) + Send + 'static) {
+        let server = Arc::clone(&self.server);
+        let done = tokio::task::spawn_blocking(move || act(server.lock().unwrap_or_else(PoisonError::into_inner)));
+        done.await.expect("it ends well");
+    }
+}
+
+#[async_trait]
+impl BusFactory for Own {
+    async fn join(&self, lanes: u16) -> Process {
+        join(&self.url, "TRADEWIND", lanes).await
+    }
+
+    fn patience(&self) -> Duration {
+        LEASE
+    }
+}
+
+#[async_trait]
+impl BrokerFactory for Own {
+    async fn kill(&self) {
+        self.with(|mut server| server.kill().expect("the server runs")).await;
+    }
+
+    async fn start(&self) {
+        self.with(|mut server| server.start_again().expect("the server starts again"))
+            .await;
+    }
+
+    async fn wipe(&self) {
+        self.with(|server| server.wipe().expect("its data is there")).await;
+    }
+}
+
+mod nats {
+    use super::*;
+
+    testkit::bus_suite!(Shared::new());
+    testkit::bus_outage_suite!(Own::new());
+}
