@@ -1,10 +1,12 @@
 //! Reaching the server, and finding out whether it will do.
 
+use std::error::Error as _;
+use std::io;
 use std::time::Duration;
 
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::{self, ErrorCode};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, RequestErrorKind, ServerAddr};
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, RequestErrorKind, ServerAddr, rustls};
 use bytes::Bytes;
 use kernel::wire::MESSAGE_BYTES_MAX;
 use serde::Deserialize;
@@ -53,6 +55,10 @@ pub(crate) async fn connect(options: &NatsOptions) -> Result<Connection, OpenErr
         Some(Login::Token(token)) => ConnectOptions::with_token(token),
         None => ConnectOptions::new(),
     };
+    let wanted = match options.authorities.clone() {
+        Some(file) => wanted.add_root_certificates(file),
+        None => wanted,
+    };
     let wanted = wanted
         .name(format!("tradewind {}", options.prefix))
         .require_tls(options.place.is_tls)
@@ -71,7 +77,7 @@ pub(crate) async fn connect(options: &NatsOptions) -> Result<Connection, OpenErr
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
             OpenError::Login(address.clone())
         }
-        ConnectErrorKind::Tls => OpenError::Tls {
+        _ if is_about_tls(&error) => OpenError::Tls {
             address: address.clone(),
             reason: words(&error),
         },
@@ -87,6 +93,19 @@ pub(crate) async fn connect(options: &NatsOptions) -> Result<Connection, OpenErr
         .build(client);
     check_jetstream(&jetstream, &address).await?;
     Ok(Connection { jetstream, made })
+}
+
+/// Whether it went wrong where the two agree on TLS, which may look like any other trouble with the connection.
+fn is_about_tls(error: &ConnectError) -> bool {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inside = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if inside.is_some_and(|inside| inside.is::<rustls::Error>()) {
+            return true;
+        }
+        cause = inner.source();
+    }
+    error.kind() == ConnectErrorKind::Tls
 }
 
 /// None before the first attempt; then 50 ms, and twice as long each time.

@@ -1,6 +1,7 @@
 //! Where the server is, and what is made there.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,9 @@ pub struct NatsOptions {
     /// The name that this process has again after a restart, and nobody else ever; without one, what it held when it
     /// was killed lapses before it goes on.
     pub process: Option<Uuid>,
+    /// A file with certificates (PEM) of the authorities that may vouch for a server, instead of those that this machine
+    /// knows.
+    pub authorities: Option<PathBuf>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<Ids>,
 }
@@ -51,6 +55,7 @@ impl NatsOptions {
             max_age: MAX_AGE_DEFAULT,
             replicas: 1,
             process: None,
+            authorities: None,
             clock,
             ids,
         })

@@ -1,5 +1,6 @@
 //! Which servers and streams are used, what is made on them, and what is refused with its remedy.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,18 +119,55 @@ async fn a_server_that_takes_no_large_messages_is_refused() {
     );
 }
 
+/// A server that is reached over TLS. Its certificate is for localhost and 127.0.0.1, and of an authority that was made for this
+/// test, and whose key was thrown away.
+fn over_tls(directory: &TempDir) -> BareNats {
+    let files = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls");
+    let (certificate, key) = (format!("{files}/server.pem"), format!("{files}/server-key.pem"));
+    let store = directory.path().join("data");
+    let settings = format!(
+        "jetstream {{ store_dir: {store:?} }}\n\
+         authorization {{ user: ann, password: \"s3cr@t\" }}\n\
+         tls {{ cert_file: {certificate:?}, key_file: {key:?} }}\n"
+    );
+    BareNats::start(directory.path(), &settings).expect("a server starts")
+}
+
+fn authorities() -> Option<PathBuf> {
+    Some(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/authority.pem").into())
+}
+
+#[tokio::test]
+async fn a_server_is_reached_over_tls_if_its_authority_is_known() {
+    let directory = TempDir::new().expect("a directory for the test");
+    let server = over_tls(&directory);
+    for scheme in ["tls", "nats"] {
+        let url = format!("{scheme}://ann:{SECRET}@{}", server.address());
+        let mut known = options(&url, "shop").expect("it is a URL");
+        known.authorities = authorities();
+        let bus = NatsBus::open(known).await.expect("the bus opens");
+        bus.publish(Journal::new().next(1)).await.expect("the server takes it");
+        let (error, words) = refusal(&url).await;
+        assert!(matches!(error, OpenError::Tls { .. }), "{error:?}");
+        assert!(
+            words.contains(&server.address()) && words.contains("authority"),
+            "{words}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_server_without_tls_is_refused_where_tls_is_asked_for() {
     let url = Kind::Nats.shared();
-    let (error, words) = refusal(&format!("tls://shop:{SECRET}@{}", address(&url))).await;
+    let mut known = options(&format!("tls://shop:{SECRET}@{}", address(&url)), "shop").expect("it is a URL");
+    known.authorities = authorities();
+    let error = NatsBus::open(known).await.expect_err("it is refused");
+    assert!(matches!(error, OpenError::Tls { .. }), "{error:?}");
+    let words = error.to_string();
     assert!(
-        matches!(
-            error,
-            OpenError::Tls { .. } | OpenError::Unreachable { .. } | OpenError::Login(_)
-        ),
-        "{error:?}"
+        words.contains(address(&url)) && words.contains("check that it offers TLS"),
+        "{words}"
     );
-    assert!(words.contains(address(&url)), "{words}");
 }
 
 #[tokio::test]
