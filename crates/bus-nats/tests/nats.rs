@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bus_nats::{NatsBus, NatsOptions};
+use kernel::bus::HANDOVER_MAX;
 use kernel::bus::shares::LEASE;
 use kernel::clock::{Ids, SystemClock};
 use servers::{Kind, Server};
 use tempfile::TempDir;
+use testkit::bus_suite::fixture::{Journal, LANES, Received, group, publish, receive_all, subscribe};
 use testkit::bus_suite::{BrokerFactory, BusFactory, Process};
 use testkit::line::Line;
+use tokio::time::timeout;
+use uuid::Uuid;
 
 /// Names of its own on the server that tests share.
 struct Shared {
@@ -29,11 +33,17 @@ impl Shared {
 
 /// A process whose line to the server can be cut.
 async fn join(url: &str, prefix: &str, lanes: u16) -> Process {
+    join_as(None, url, prefix, lanes).await
+}
+
+/// A process that has had this name before.
+async fn join_as(process: Option<Uuid>, url: &str, prefix: &str, lanes: u16) -> Process {
     let (login, server) = url.rsplit_once('@').expect("the server's URL has a login");
     let line = Line::to(server.to_owned()).await;
     let url = format!("{login}@{}", line.address());
     let (clock, ids) = (Arc::new(SystemClock::new()), Arc::new(Ids::from_entropy()));
-    let options = NatsOptions::new(&url, prefix, lanes, clock, ids).expect("the server has a URL");
+    let mut options = NatsOptions::new(&url, prefix, lanes, clock, ids).expect("the server has a URL");
+    options.process = process;
     let bus = NatsBus::open(options).await.expect("the bus opens");
     Process::new(Arc::new(bus), move || line.cut())
 }
@@ -93,6 +103,15 @@ impl BrokerFactory for Own {
         self.with(|mut server| server.kill().expect("the server runs")).await;
     }
 
+    async fn pause(&self) {
+        self.with(|server| server.pause().expect("the server runs")).await;
+    }
+
+    async fn resume(&self) {
+        self.with(|server| server.resume().expect("the server stands still"))
+            .await;
+    }
+
     async fn start(&self) {
         self.with(|mut server| server.start_again().expect("the server starts again"))
             .await;
@@ -108,4 +127,23 @@ mod nats {
 
     testkit::bus_suite!(Shared::new());
     testkit::bus_outage_suite!(Own::new());
+}
+
+/// Others would have to wait for its lease.
+#[tokio::test]
+async fn a_process_that_was_killed_and_is_started_again_goes_on_at_once() {
+    let shared = Shared::new();
+    let name = Some(Uuid::from_u128(7));
+    let killed = join_as(name, &shared.url, &shared.prefix, LANES).await;
+    let mut journal = Journal::new();
+    publish(&killed.bus, journal.next(40)).await;
+    let mut subscription = subscribe(&killed.bus, &group("a")).await;
+    receive_all(&mut subscription, &mut Received::default(), &journal).await;
+    killed.cut();
+
+    let again = join_as(name, &shared.url, &shared.prefix, LANES).await;
+    let mut subscription = subscribe(&again.bus, &group("a")).await;
+    let mut received = Received::default();
+    let going_on = timeout(HANDOVER_MAX, receive_all(&mut subscription, &mut received, &journal)).await;
+    going_on.expect("it waits for nobody");
 }

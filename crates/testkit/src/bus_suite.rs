@@ -42,6 +42,12 @@ pub trait BrokerFactory: BusFactory {
     /// Ends the broker as a power cut would, except that what it wrote to its disk is there.
     async fn kill(&self);
 
+    /// Lets it stand still: connections stay, and nothing is answered.
+    async fn pause(&self);
+
+    /// Lets it go on.
+    async fn resume(&self);
+
     /// Starts it again, under the same address.
     async fn start(&self);
 
@@ -133,6 +139,7 @@ macro_rules! bus_outage_suite {
         $crate::bus_suite! { @tests $factory;
             outages: a_broker_that_is_killed_loses_nothing_that_it_took;
             outages: a_broker_that_is_away_is_waited_for;
+            outages: a_broker_that_stands_still_is_waited_for;
             outages: a_broker_that_lost_everything_serves_what_is_published_then;
         }
     };

@@ -59,6 +59,7 @@ enum Breach {
     IsImpatient,
     LosesItsDisk,
     TakesWhatItLoses,
+    LosesWhatComesWhileItStandsStill,
     /// What was once received is not received again.
     RemembersWhatWasSeen,
 }
@@ -121,6 +122,15 @@ impl BrokerFactory for Broken {
         }
     }
 
+    async fn pause(&self) {
+        self.state.is_away.store(true, Ordering::Relaxed);
+        self.bus.stand_still(true);
+    }
+
+    async fn resume(&self) {
+        self.start().await;
+    }
+
     async fn start(&self) {
         self.bus.stand_still(false);
         self.state.is_away.store(false, Ordering::Relaxed);
@@ -174,7 +184,11 @@ impl Bus for BrokenBus {
                 }
                 return Ok(());
             }
-            Breach::TakesWhatItLoses if self.state.is_away.load(Ordering::Relaxed) => return Ok(()),
+            Breach::TakesWhatItLoses | Breach::LosesWhatComesWhileItStandsStill
+                if self.state.is_away.load(Ordering::Relaxed) =>
+            {
+                return Ok(());
+            }
             _ => {}
         }
         self.bus.publish(messages).await
@@ -362,6 +376,7 @@ noticed! {
     IsImpatient: sharing::a_slow_handler_keeps_its_lanes_and_their_order;
     LosesItsDisk: outages::a_broker_that_is_killed_loses_nothing_that_it_took;
     TakesWhatItLoses: outages::a_broker_that_is_away_is_waited_for;
+    LosesWhatComesWhileItStandsStill: outages::a_broker_that_stands_still_is_waited_for;
     RemembersWhatWasSeen: outages::a_broker_that_lost_everything_serves_what_is_published_then;
 }
 

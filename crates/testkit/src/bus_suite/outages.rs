@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kernel::bus::TAKEOVER_MAX;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -96,6 +97,37 @@ pub async fn a_broker_that_is_away_is_waited_for(factory: &dyn BrokerFactory) {
         consumer.received().has_all_of(&journal)
     })
     .await;
+}
+
+pub async fn a_broker_that_stands_still_is_waited_for(factory: &dyn BrokerFactory) {
+    let publisher = joined(factory, &[group("a")]).await;
+    let consumer = Consumer::start(factory, "a").await;
+    let mut journal = Journal::new();
+    publish_patiently(&publisher.bus, journal.next(50)).await;
+    until(COMES_MAX, "it was received", || {
+        consumer.received().has_all_of(&journal)
+    })
+    .await;
+    // For a moment that nobody notices, and for so long that all leases lapse.
+    for stillness in [AWAY, TAKEOVER_MAX] {
+        factory.pause().await;
+        let messages = journal.next(50);
+        let publishing = {
+            let bus = Arc::clone(&publisher.bus);
+            tokio::spawn(async move { publish_patiently(&bus, messages).await })
+        };
+        sleep(stillness).await;
+        assert!(
+            !publishing.is_finished(),
+            "it was published to nobody, or failed for good"
+        );
+        factory.resume().await;
+        publishing.await.expect("the broker goes on");
+        until(COMES_MAX, "it was received", || {
+            consumer.received().has_all_of(&journal)
+        })
+        .await;
+    }
 }
 
 pub async fn a_broker_that_lost_everything_serves_what_is_published_then(factory: &dyn BrokerFactory) {
