@@ -137,6 +137,7 @@ impl Bus for NatsBus {
             Ok((message.event.lane, Bytes::from(bytes)))
         });
         let packed = packed.collect::<Result<Vec<_>, BusError>>()?;
+        self.streams.connection.reached()?;
         for _ in 0..ATTEMPTS_MAX {
             self.streams.ensure(source).await?;
             match self.send(source, &packed).await {

@@ -4,10 +4,12 @@ use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
+use async_nats::connection::State;
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, RequestErrorKind, ServerAddr, rustls};
 use bytes::Bytes;
+use kernel::bus::BusError;
 use kernel::wire::MESSAGE_BYTES_MAX;
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -37,6 +39,17 @@ pub(crate) struct Connection {
     pub(crate) jetstream: jetstream::Context,
     /// Counts how often it was made, so that readers begin again.
     pub(crate) made: watch::Receiver<u64>,
+}
+
+impl Connection {
+    /// Fails while there is no connection: the client would keep what it is told until there is one, and send it long after
+    /// it was given up here.
+    pub(crate) fn reached(&self) -> Result<(), BusError> {
+        match self.jetstream.client().connection_state() {
+            State::Connected => Ok(()),
+            _ => Err(BusError::new("NATS is not reached; it is tried again and again")),
+        }
+    }
 }
 
 /// A connection to a server that will do for a bus.

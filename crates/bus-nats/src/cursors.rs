@@ -105,12 +105,17 @@ impl Cursors {
 
     /// Writes what is new, again and again, until it is dropped. What the server does not take now is written later.
     pub(crate) async fn keep_up(self: Arc<Self>, clock: Arc<dyn Clock>) {
+        let mut is_behind = false;
         loop {
             self.news.notified().await;
-            if let Err(error) = self.flush(|_| true).await {
-                tracing::warn!(group = %self.group, %error, "what was acknowledged cannot be noted; it is tried again");
+            let flushed = self.flush(|_| true).await;
+            if let Err(error) = &flushed {
                 self.news.notify_one();
+                if !is_behind {
+                    tracing::warn!(group = %self.group, %error, "what was acknowledged cannot be noted; it is tried again");
+                }
             }
+            is_behind = flushed.is_err();
             clock.sleep(FLUSH).await;
         }
     }

@@ -36,6 +36,7 @@ impl Bucket {
     /// A value and its revision; nothing and 0 where nothing was written. Asks whoever leads a cluster, since others may be
     /// behind.
     pub(crate) async fn read<T: DeserializeOwned>(&self, key: &str) -> Result<(Option<T>, u64), BusError> {
+        self.streams.connection.reached()?;
         let subject = format!("{}{key}", self.store.prefix);
         let found = match self.store.stream.get_last_raw_message_by_subject(&subject).await {
             Ok(found) => found,
@@ -64,6 +65,7 @@ impl Bucket {
 
     /// The new revision; `None` if it is not over what is there.
     pub(crate) async fn write<T: Serialize>(&self, key: &str, value: &T, over: u64) -> Result<Option<u64>, BusError> {
+        self.streams.connection.reached()?;
         let value = serde_json::to_vec(value).map_err(BusError::new)?;
         match self.store.update(key, value.into(), over).await {
             Ok(revision) => Ok(Some(revision)),

@@ -54,15 +54,21 @@ impl Reader {
     /// Reads after a cursor, or after what the bucket says; begins again wherever it is interrupted.
     pub(crate) async fn run(self, mut at: Option<Cursor>) {
         let mut failures = 0;
+        let mut made = self.streams.connection.made.clone();
         loop {
+            made.borrow_and_update();
             let before = at;
-            if let Err(error) = self.read(&mut at).await {
-                failures = if at == before { failures + 1 } else { 1 };
-                tracing::warn!(
-                    source = %self.source, lane = self.lane.0, %error, failures,
-                    "a lane cannot be read; it goes on by itself"
-                );
-                self.clock.sleep(backoff(failures).min(PAUSE_MAX)).await;
+            let Err(error) = self.read(&mut at).await else {
+                continue;
+            };
+            failures = if at == before { failures + 1 } else { 1 };
+            if failures == 1 {
+                let (source, lane) = (self.source, self.lane.0);
+                tracing::warn!(%source, lane, %error, "a lane cannot be read; it goes on by itself");
+            }
+            tokio::select! {
+                () = self.clock.sleep(backoff(failures).min(PAUSE_MAX)) => {}
+                _ = made.changed() => {}
             }
         }
     }

@@ -70,6 +70,7 @@ impl Streams {
 
     /// The source's stream as it is now, made if it is not there.
     pub(crate) async fn find(&self, source: Service) -> Result<stream::Stream, BusError> {
+        self.connection.reached()?;
         self.forget(source);
         let jetstream = &self.connection.jetstream;
         let found = match jetstream.get_stream(self.name(source)).await {
@@ -196,6 +197,7 @@ impl Streams {
 
     /// The bucket, made if it is not there.
     pub(crate) async fn find_bucket(&self) -> Result<kv::Store, BusError> {
+        self.connection.reached()?;
         let jetstream = &self.connection.jetstream;
         let bucket = self.bucket();
         let found = match jetstream.get_key_value(&bucket).await {

@@ -10,7 +10,9 @@ use kernel::bus::shares::LEASE;
 use kernel::clock::{Ids, SystemClock};
 use servers::{Kind, Server};
 use tempfile::TempDir;
-use testkit::bus_suite::fixture::{Journal, LANES, Received, group, publish, receive_all, subscribe};
+use testkit::bus_suite::fixture::{
+    Journal, LANES, Received, group, publish, publish_patiently, receive_all, subscribe,
+};
 use testkit::bus_suite::{BrokerFactory, BusFactory, Process};
 use testkit::line::Line;
 use tokio::time::timeout;
@@ -146,4 +148,37 @@ async fn a_process_that_was_killed_and_is_started_again_goes_on_at_once() {
     let mut received = Received::default();
     let going_on = timeout(HANDOVER_MAX, receive_all(&mut subscription, &mut received, &journal)).await;
     going_on.expect("it waits for nobody");
+}
+
+/// What the client kept for later would be sent long after the relay gave it up, and take memory until then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_server_is_away_nothing_is_kept_for_it() {
+    let own = Own::new();
+    let process = own.join(LANES).await;
+    let mut journal = Journal::new();
+    publish(&process.bus, journal.next(10)).await;
+    own.kill().await;
+    let messages = journal.next(100);
+    let refused = async {
+        while process.bus.publish(messages.clone()).await.is_ok() {}
+        for _ in 0..1000 {
+            process
+                .bus
+                .publish(messages.clone())
+                .await
+                .expect_err("the server is away");
+        }
+    };
+    timeout(Duration::from_secs(10), refused)
+        .await
+        .expect("it is refused at once");
+    own.start().await;
+    publish_patiently(&process.bus, journal.next_in_each_lane()).await;
+    let mut subscription = subscribe(&process.bus, &group("a")).await;
+    let mut count = 0;
+    while let Ok(received) = timeout(Duration::from_secs(2), subscription.receive(1000)).await {
+        count += received.expect("the bus is there").len();
+    }
+    // At most what was under way when the connection was lost.
+    assert!(count <= 10 + messages.len() + usize::from(LANES), "{count} messages");
 }

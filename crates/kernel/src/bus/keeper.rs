@@ -151,7 +151,7 @@ impl Keeper {
     /// Renews, takes and gives lanes until told to stop; then gives everything back. A broker that is away is waited for:
     /// meanwhile the grant runs out.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut pause = LOOK;
+        let (mut pause, mut is_away) = (LOOK, false);
         loop {
             tokio::select! {
                 biased;
@@ -159,14 +159,14 @@ impl Keeper {
                 () = self.tenancy.left.notified() => {}
                 () = self.clock.sleep(pause) => {}
             }
-            pause = match self.look().await {
-                Ok(true) => LOOK,
-                Ok(false) => RACE,
-                Err(error) => {
-                    tracing::warn!(group = %self.group, %error, "the share of lanes cannot be looked at");
-                    LOOK
-                }
-            };
+            let looked = self.look().await;
+            if let Err(error) = &looked
+                && !is_away
+            {
+                tracing::warn!(group = %self.group, %error, "the share of lanes cannot be looked at; it is tried again");
+            }
+            is_away = looked.is_err();
+            pause = if matches!(looked, Ok(false)) { RACE } else { LOOK };
         }
         if let Err(error) = self.leave().await {
             tracing::warn!(group = %self.group, %error, "lanes were not given back; others take them once they lapse");
