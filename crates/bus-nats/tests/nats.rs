@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_nats::{ConnectOptions, jetstream};
 use async_trait::async_trait;
 use bus_nats::{NatsBus, NatsOptions};
 use kernel::bus::HANDOVER_MAX;
@@ -11,7 +12,7 @@ use kernel::clock::{Ids, SystemClock};
 use servers::{Kind, Server};
 use tempfile::TempDir;
 use testkit::bus_suite::fixture::{
-    Journal, LANES, Received, group, publish, publish_patiently, receive_all, subscribe,
+    Journal, LANES, Received, acknowledge, group, publish, publish_patiently, receive_all, subscribe,
 };
 use testkit::bus_suite::{BrokerFactory, BusFactory, Process};
 use testkit::line::Line;
@@ -181,4 +182,39 @@ async fn while_the_server_is_away_nothing_is_kept_for_it() {
     }
     // At most what was under way when the connection was lost.
     assert!(count <= 10 + messages.len() + usize::from(LANES), "{count} messages");
+}
+
+/// In another stream of that name a cursor means nothing, even one that lies within it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_was_made_anew_is_read_from_its_beginning() {
+    let shared = Shared::new();
+    let process = shared.join(LANES).await;
+    let operator = {
+        let (login, address) = shared.url.rsplit_once('@').expect("the server's URL has a login");
+        let (_, password) = login.rsplit_once(':').expect("and a password");
+        let options = ConnectOptions::with_user_and_password(password.to_owned(), password.to_owned());
+        jetstream::new(options.connect(address).await.expect("the server is there"))
+    };
+    let mut journal = Journal::new();
+    publish(&process.bus, journal.next(50)).await;
+    let mut gone = subscribe(&process.bus, &group("gone")).await;
+    let mut live = subscribe(&process.bus, &group("live")).await;
+    for subscription in [&mut gone, &mut live] {
+        let mut received = Received::default();
+        receive_all(subscription, &mut received, &journal).await;
+        acknowledge(subscription, received.reached()).await;
+    }
+    drop(gone);
+    process.bus.close().await;
+
+    let stream = format!("{}_orders", shared.prefix);
+    operator.delete_stream(&stream).await.expect("it is there");
+    let mut anew = Journal::new();
+    for _ in 0..10 {
+        publish_patiently(&process.bus, anew.next(10)).await;
+    }
+    let mut gone = subscribe(&process.bus, &group("gone")).await;
+    for subscription in [&mut gone, &mut live] {
+        receive_all(subscription, &mut Received::default(), &anew).await;
+    }
 }

@@ -116,6 +116,7 @@ macro_rules! bus_suite {
             sharing: all_subscribers_have_a_share_and_together_everything;
             sharing: lanes_of_a_subscriber_that_was_dropped_are_taken_over_soon;
             sharing: lanes_of_a_subscriber_that_died_without_a_word_are_taken_over;
+            sharing: whoever_is_cut_off_hands_nothing_out_that_others_may_have;
             sharing: a_slow_handler_keeps_its_lanes_and_their_order;
         }
     };

@@ -55,6 +55,8 @@ enum Breach {
     StarvesNewcomers,
     KeepsLanesOfTheDropped,
     KeepsLanesOfTheDead,
+    /// What was read ahead is handed out, whoever has the lanes by then.
+    HandsOutWhatWasReadAhead,
     /// A subscriber that is not heard of loses its lanes while it is at work.
     IsImpatient,
     LosesItsDisk,
@@ -213,6 +215,7 @@ impl Bus for BrokenBus {
             inner: Arc::new(tokio::sync::Mutex::new(Some(inner))),
             receives: (0..LANES_DEFAULT).map(Lane).collect(),
             unacknowledged: 0,
+            read_ahead: Vec::new(),
             seen: BTreeMap::new(),
             resubscribe: (self.bus.clone(), group),
         }))
@@ -226,12 +229,16 @@ struct BrokenSubscription {
     inner: Shared,
     receives: BTreeSet<Lane>,
     unacknowledged: usize,
+    read_ahead: Vec<Message>,
     seen: BTreeMap<Lane, Position>,
     resubscribe: (MemoryBus, Group),
 }
 
 impl BrokenSubscription {
     async fn receive_broken(&mut self, max: usize) -> Result<Vec<Message>, BusError> {
+        if !self.read_ahead.is_empty() {
+            return Ok(self.read_ahead.drain(..).collect());
+        }
         let shared = Arc::clone(&self.inner);
         let mut inner = shared.lock().await;
         if inner.is_none() {
@@ -241,6 +248,7 @@ impl BrokenSubscription {
         let subscription = inner.as_mut().expect("it was just made");
         let max = match self.breach {
             Breach::HandsOutTooMuch => max + 1,
+            Breach::HandsOutWhatWasReadAhead => max + 5,
             _ => max,
         };
         if self.breach == Breach::WaitsForAcknowledgements && self.unacknowledged >= 1000 {
@@ -254,6 +262,7 @@ impl BrokenSubscription {
             .collect();
         match self.breach {
             Breach::ReversesBatches => messages.reverse(),
+            Breach::HandsOutWhatWasReadAhead => self.read_ahead = messages.split_off(1),
             Breach::AcknowledgesOnReceipt => {
                 for message in &messages {
                     let (lane, position) = (message.event.lane, message.event.position);
@@ -373,6 +382,7 @@ noticed! {
     StarvesNewcomers: sharing::all_subscribers_have_a_share_and_together_everything;
     KeepsLanesOfTheDropped: sharing::lanes_of_a_subscriber_that_was_dropped_are_taken_over_soon;
     KeepsLanesOfTheDead: sharing::lanes_of_a_subscriber_that_died_without_a_word_are_taken_over;
+    HandsOutWhatWasReadAhead: sharing::whoever_is_cut_off_hands_nothing_out_that_others_may_have;
     IsImpatient: sharing::a_slow_handler_keeps_its_lanes_and_their_order;
     LosesItsDisk: outages::a_broker_that_is_killed_loses_nothing_that_it_took;
     TakesWhatItLoses: outages::a_broker_that_is_away_is_waited_for;

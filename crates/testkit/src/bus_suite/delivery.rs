@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::BusFactory;
 use super::fixture::{
-    COMES_MAX, Journal, Received, acknowledge, group, joined, publish, receive, receive_all, subscribe,
+    COMES_MAX, Journal, LANES, Received, acknowledge, group, joined, publish, receive, receive_all, subscribe,
 };
 
 pub async fn messages_arrive_as_they_were_published(factory: &dyn BusFactory) {
@@ -106,6 +106,15 @@ pub async fn what_was_not_acknowledged_comes_again_after_a_rewind(factory: &dyn 
     let mut journal = Journal::new();
     publish(&process.bus, journal.next(200)).await;
     let mut subscription = subscribe(&process.bus, &group("a")).await;
+    // Of what a client has read ahead, nothing comes before what it is asked for.
+    for _ in 0..3 {
+        receive(&mut subscription, 10).await;
+        sleep(Duration::from_millis(50)).await;
+        for lane in (0..LANES).map(Lane) {
+            let rewound = subscription.rewind(lane, Position::START).await;
+            rewound.expect("the bus is there");
+        }
+    }
     receive_all(&mut subscription, &mut Received::default(), &journal).await;
     let acknowledged = middle(&journal, Journal::new());
     acknowledge(&mut subscription, &acknowledged).await;
@@ -133,10 +142,7 @@ pub async fn what_was_not_acknowledged_comes_again_after_a_rewind(factory: &dyn 
             }
         }
     }
-    assert!(
-        expected.repeated <= u64::from(super::fixture::LANES),
-        "other lanes came again"
-    );
+    assert!(expected.repeated <= u64::from(LANES), "other lanes came again");
 }
 
 pub async fn what_was_acknowledged_does_not_come_again(factory: &dyn BusFactory) {

@@ -352,6 +352,18 @@ struct SteadfastState {
 }
 
 impl Steadfast {
+    /// One whose checkpoints are here.
+    #[must_use]
+    pub fn from(reached: BTreeMap<Lane, Position>) -> Self {
+        let state = SteadfastState {
+            received: Received::from(reached),
+            ..SteadfastState::default()
+        };
+        Self {
+            state: Mutex::new(state),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, SteadfastState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -368,6 +380,12 @@ impl Steadfast {
         let state = self.state();
         let counts = positions.map(|position| state.arrivals.get(&Position(position)).copied().unwrap_or_default());
         counts.min().unwrap_or_default()
+    }
+
+    /// How many messages have arrived.
+    #[must_use]
+    pub fn arrived(&self) -> u32 {
+        self.state().arrivals.values().sum()
     }
 
     /// Consumes until it is dropped.

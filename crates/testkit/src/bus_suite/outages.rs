@@ -1,13 +1,15 @@
 //! A broker that is killed, is away, or has lost everything.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::bus::TAKEOVER_MAX;
+use kernel::bus::ACKNOWLEDGED_MAX;
+use kernel::event::{Lane, Position};
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::fixture::{COMES_MAX, Journal, Received, Steadfast, group, joined, publish_patiently, until};
+use super::fixture::{COMES_MAX, Journal, LANES, Received, Steadfast, group, joined, publish_patiently, until};
 use super::{BrokerFactory, Process};
 
 /// How long an outage lasts, of those that are short.
@@ -24,8 +26,13 @@ struct Consumer {
 
 impl Consumer {
     async fn start(factory: &dyn BrokerFactory, name: &'static str) -> Self {
+        Self::start_from(factory, name, BTreeMap::new()).await
+    }
+
+    /// One whose checkpoints are here.
+    async fn start_from(factory: &dyn BrokerFactory, name: &'static str, reached: BTreeMap<Lane, Position>) -> Self {
         let process = joined(factory, &[group(name)]).await;
-        let seen = Arc::<Steadfast>::default();
+        let seen = Arc::new(Steadfast::from(reached));
         let task = tokio::spawn(Arc::clone(&seen).consume(Arc::clone(&process.bus), group(name)));
         Self {
             seen,
@@ -109,7 +116,7 @@ pub async fn a_broker_that_stands_still_is_waited_for(factory: &dyn BrokerFactor
     })
     .await;
     // For a moment that nobody notices, and for so long that all leases lapse.
-    for stillness in [AWAY, TAKEOVER_MAX] {
+    for stillness in [AWAY, factory.patience() + AWAY] {
         factory.pause().await;
         let messages = journal.next(50);
         let publishing = {
@@ -158,4 +165,21 @@ pub async fn a_broker_that_lost_everything_serves_what_is_published_then(factory
         consumer.received().has_all_of(&journal)
     })
     .await;
+
+    // And what was acknowledged since then is done with.
+    sleep(ACKNOWLEDGED_MAX).await;
+    drop(consumer);
+    sleep(factory.patience() + AWAY).await;
+    let reached = journal.heads().clone();
+    publish_patiently(&publisher.bus, journal.next_in_each_lane()).await;
+    let next = Consumer::start_from(factory, "a", reached).await;
+    until(COMES_MAX, "what is newer has come", || {
+        next.received().has_all_of(&journal)
+    })
+    .await;
+    assert_eq!(
+        next.seen.arrived(),
+        u32::from(LANES),
+        "what was acknowledged came again"
+    );
 }

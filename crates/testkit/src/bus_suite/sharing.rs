@@ -158,6 +158,23 @@ pub async fn lanes_of_a_subscriber_that_died_without_a_word_are_taken_over(facto
     drop(held);
 }
 
+pub async fn whoever_is_cut_off_hands_nothing_out_that_others_may_have(factory: &dyn BusFactory) {
+    let process = joined(factory, &[group("a")]).await;
+    let mut journal = Journal::new();
+    publish(&process.bus, journal.next(200)).await;
+    let mut subscription = subscribe(&process.bus, &group("a")).await;
+    receive(&mut subscription, 1).await;
+    sleep(Duration::from_millis(100)).await;
+    process.cut();
+    sleep(factory.patience() + Duration::from_secs(1)).await;
+    // It waits, or says that the bus is not there.
+    for _ in 0..3 {
+        if let Ok(Ok(messages)) = timeout(Duration::from_millis(300), subscription.receive(10)).await {
+            panic!("{} messages that it had read ahead", messages.len());
+        }
+    }
+}
+
 pub async fn a_slow_handler_keeps_its_lanes_and_their_order(factory: &dyn BusFactory) {
     let publisher = joined(factory, &[group("a")]).await;
     let (floor, mut journal) = (Arc::<Floor>::default(), Journal::new());
