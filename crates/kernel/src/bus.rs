@@ -68,7 +68,7 @@ pub const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(1);
 ///   and within [`TAKEOVER_MAX`] after it died without a word.
 /// - **A slow handler keeps its lanes**, however long it takes, while its process lives and reaches the broker. One that
 ///   does not reach it may still be at work when another subscriber receives the same messages: what it does then is
-///   refused by the version of the checkpoint.
+///   refused by the version of the checkpoint. Nothing more is handed out to it by then, whatever was read ahead.
 /// - **Groups do not know of each other.** Each receives everything, as fast as it acknowledges.
 /// - **A declared group misses nothing** that is published from then on, whether anybody subscribes or not.
 /// - **Sizes.** Messages of up to [`MESSAGE_BYTES_MAX`](crate::wire::MESSAGE_BYTES_MAX) pass. A larger one is refused with its
@@ -101,8 +101,9 @@ pub trait Subscription: Send {
     /// Says that everything in `lane` up to `position` is done with.
     async fn acknowledge(&mut self, lane: Lane, position: Position) -> Result<(), BusError>;
 
-    /// Asks for everything in `lane` after `position` again that was not acknowledged. In a lane that is received elsewhere
-    /// by now nothing happens.
+    /// Asks for everything in `lane` after `position` again that was not acknowledged, before anything else of the lane.
+    /// Nothing happens to a lane that is received elsewhere by now. What was acknowledged need not come, even where `position`
+    /// is before that, as after a store was set back: `tradewind republish` brings it.
     async fn rewind(&mut self, lane: Lane, position: Position) -> Result<(), BusError>;
 
     /// Whether it is this subscription that receives the lane, as far as it knows.
