@@ -29,7 +29,7 @@ const TESTS: Step = Step::cargo("tests", &["test", "--workspace", "--no-fail-fas
     .with(&[("INSTA_UPDATE", "no")])
     .counted();
 
-/// With the drivers of all databases, and the tests that need real ones.
+/// With the drivers of all databases and brokers, and the tests that need real ones.
 const ALL_LINTS: Step = Step::cargo(
     "lints",
     &[
@@ -51,7 +51,7 @@ const ALL_TESTS: Step = Step::cargo(
 )
 .with(&[("INSTA_UPDATE", "no")])
 .counted();
-const FEATURES: &str = "tradewind/full,store-mongodb/servers";
+const FEATURES: &str = "tradewind/full,store-mongodb/servers,bus-nats/servers";
 /// The shop as its customers see it, with all services on one kind of server.
 const SHOP_ON_POSTGRES: Step = Step::cargo("shop on PostgreSQL", SHOP)
     .with(&[("TEST_STORE", "postgres")])
@@ -110,7 +110,7 @@ const DEPENDENCIES: Step = Step::cargo("dependencies", &["deny", "check", "bans"
 enum Command {
     /// Check formatting, lints and documentation, and run all tests. Needs nothing but Rust and a C compiler
     Test {
-        /// On real databases too, which are installed if need be (as root, from Debian's packages) and started in private
+        /// On real databases and brokers too, which are installed if need be (as root, from Debian's packages) and started in private
         #[arg(long)]
         servers: bool,
     },
@@ -132,7 +132,7 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
-    /// Install what is missing and start private databases for tests, until Ctrl-C; prints how to reach them
+    /// Install what is missing and start private databases and brokers for tests, until Ctrl-C; prints how to reach them
     Services {
         /// Only these; all of them unless told otherwise
         kinds: Vec<Kind>,
@@ -165,7 +165,7 @@ fn main() -> ExitCode {
         Command::Fuzz { target, seconds } => return exit(fuzz::run(target, seconds)),
     };
     let code = Report::default().run(steps);
-    println!("not tested: PostgreSQL, MariaDB and MongoDB; `cargo xtask test --servers` does that");
+    println!("not tested: PostgreSQL, MariaDB, MongoDB and NATS; `cargo xtask test --servers` does that");
     code
 }
 

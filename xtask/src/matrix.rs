@@ -1,18 +1,39 @@
-//! Which store met which obligation of the contract suite.
+//! Which adapter met which obligation of its port's contract suite.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The stores, by the modules that their adapters' tests put the suite in.
-const STORES: [&str; 5] = ["memory", "sqlite", "postgres", "mariadb", "mongodb"];
-
-/// By obligation, what became of it on each store; nothing where it was not run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// By obligation, what became of it on each adapter; nothing where it was not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Matrix {
-    rows: BTreeMap<String, [Option<bool>; STORES.len()]>,
+    title: &'static str,
+    /// By the modules that the adapters' tests put the suite in.
+    adapters: &'static [&'static str],
+    rows: BTreeMap<String, Vec<Option<bool>>>,
 }
 
 impl Matrix {
+    /// Of what keeps the services' data.
+    pub(crate) fn of_stores() -> Self {
+        Self::of(
+            "obligation of a store",
+            &["memory", "sqlite", "postgres", "mariadb", "mongodb"],
+        )
+    }
+
+    /// Of what carries their events.
+    pub(crate) fn of_buses() -> Self {
+        Self::of("obligation of a bus", &["memory_bus", "nats"])
+    }
+
+    fn of(title: &'static str, adapters: &'static [&'static str]) -> Self {
+        Self {
+            title,
+            adapters,
+            rows: BTreeMap::new(),
+        }
+    }
+
     /// Notes the line of a test, if it is one of the suite.
     pub(crate) fn note(&mut self, line: &str) {
         let Some((test, outcome)) = line
@@ -22,52 +43,52 @@ impl Matrix {
         else {
             return;
         };
-        let Some((store, obligation)) = test.split_once("::") else {
+        let Some((adapter, obligation)) = test.split_once("::") else {
             return;
         };
-        let place = STORES.iter().position(|known| *known == store);
+        let place = self.adapters.iter().position(|known| *known == adapter);
         if let Some(place) = place.filter(|_| !obligation.contains("::")) {
-            self.rows.entry(obligation.to_owned()).or_default()[place] = Some(outcome == "ok");
+            let row = self.rows.entry(obligation.to_owned());
+            row.or_insert_with(|| vec![None; self.adapters.len()])[place] = Some(outcome == "ok");
         }
     }
 
-    /// What was tested on the first store, to which nothing is peculiar, and not on each of the others.
+    /// What was tested on the first adapter, to which nothing is peculiar, and not on each of the others.
     pub(crate) fn gaps(&self) -> Vec<String> {
         let suite = self.rows.iter().filter(|(_, row)| row[0].is_some());
         let gaps = suite.flat_map(|(obligation, row)| {
-            let untested = STORES.iter().zip(row).filter(|(_, outcome)| outcome.is_none());
-            untested.map(move |(store, _)| format!("{store}::{obligation}"))
+            let untested = self.adapters.iter().zip(row).filter(|(_, outcome)| outcome.is_none());
+            untested.map(move |(adapter, _)| format!("{adapter}::{obligation}"))
         });
         gaps.collect()
     }
 }
 
-/// A table with a column for each store that was tested. Of some stores more is tested than the suite; such rows are left
-/// out, unless they failed.
+/// A table with a column for each adapter that was tested. Of some more is tested than the suite; such rows are left out,
+/// unless they failed.
 impl fmt::Display for Matrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tested = |place: &usize| self.rows.values().any(|row| row[*place].is_some());
-        let stores: Vec<usize> = (0..STORES.len()).filter(tested).collect();
-        let is_shared = |row: &[Option<bool>]| stores.iter().all(|&place| row[place].is_some());
-        let title = "obligation of a store";
+        let tested: Vec<usize> = (0..self.adapters.len()).filter(tested).collect();
+        let is_shared = |row: &[Option<bool>]| tested.iter().all(|&place| row[place].is_some());
+        let title = self.title;
         let width = self.rows.keys().map(String::len).fold(title.len(), usize::max);
         write!(f, "{title:width$}")?;
-        stores
-            .iter()
-            .try_for_each(|&place| write!(f, "  {:<8}", STORES[place]))?;
+        let names = tested.iter().map(|&place| self.adapters[place]);
+        names.clone().try_for_each(|name| write!(f, "  {name:<8}"))?;
         writeln!(f)?;
         for (obligation, row) in &self.rows {
             if !is_shared(row) && !row.contains(&Some(false)) {
                 continue;
             }
             write!(f, "{obligation:width$}")?;
-            for &place in &stores {
+            for (&place, name) in tested.iter().zip(names.clone()) {
                 let word = match row[place] {
                     Some(true) => "ok",
                     Some(false) => "FAILED",
                     None => "-",
                 };
-                write!(f, "  {word:<8}")?;
+                write!(f, "  {word:<0$}", name.len().max(8))?;
             }
             writeln!(f)?;
         }
@@ -80,8 +101,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_store_has_a_column_and_each_obligation_a_row() {
-        let mut matrix = Matrix::default();
+    fn each_adapter_has_a_column_and_each_obligation_a_row() {
+        let mut matrix = Matrix::of_stores();
         for line in [
             "test memory::ids_compare_as_bytes ... ok\n",
             "test postgres::ids_compare_as_bytes ... FAILED\n",
@@ -90,6 +111,7 @@ mod tests {
             "test postgres::only_here ... ok\n",
             "test orders::tests::something_else ... ok\n",
             "test postgres::opening::another ... ok\n",
+            "test nats::messages_arrive ... ok\n",
         ] {
             matrix.note(line);
         }
@@ -110,13 +132,13 @@ mod tests {
 
     #[test]
     fn an_obligation_that_was_not_tested_on_each_store_is_a_gap() {
-        let mut matrix = Matrix::default();
-        for store in STORES {
+        let mut matrix = Matrix::of_stores();
+        for store in matrix.adapters {
             matrix.note(&format!("test {store}::no_update_is_lost ... ok"));
         }
         matrix.note("test postgres::only_here ... ok");
         assert!(matrix.gaps().is_empty());
-        for store in &STORES[..4] {
+        for store in &matrix.adapters[..4] {
             matrix.note(&format!("test {store}::ids_compare_as_bytes ... ok"));
         }
         assert_eq!(matrix.gaps(), ["mongodb::ids_compare_as_bytes"]);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
+use crate::matrix::Matrix;
 use crate::step::{Outcome, Seen, Step};
 use crate::tally::Tally;
 
@@ -41,9 +42,9 @@ impl Report {
         }
     }
 
-    /// Where there are servers, each obligation of a store is tested on each of them.
+    /// Where there are servers, each obligation is tested on each of them.
     fn untested(&self) -> Option<anyhow::Error> {
-        let gaps = self.seen.matrix.gaps();
+        let gaps: Vec<String> = self.seen.matrices.iter().flat_map(Matrix::gaps).collect();
         let is_whole = self.given.is_empty() || gaps.is_empty();
         (!is_whole).then(|| anyhow!("not tested: {}", gaps.join(", ")))
     }
@@ -68,13 +69,15 @@ impl Report {
     }
 }
 
-/// What the stores owe and did, and a table of the steps; the last line sums the tests up, if any ran.
+/// What stores and buses owe and did, and a table of the steps; the last line sums the tests up, if any ran.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.seen.tally == Tally::default() {
             return self.steps(f);
         }
-        writeln!(f, "{}", self.seen.matrix)?;
+        for matrix in &self.seen.matrices {
+            writeln!(f, "{matrix}")?;
+        }
         self.steps(f)?;
         write!(f, "{}", self.seen.tally)
     }

@@ -21,10 +21,19 @@ pub(crate) struct Step {
 }
 
 /// What the tests of all steps have told.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) tally: Tally,
-    pub(crate) matrix: Matrix,
+    pub(crate) matrices: [Matrix; 2],
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            tally: Tally::default(),
+            matrices: [Matrix::of_stores(), Matrix::of_buses()],
+        }
+    }
 }
 
 /// What became of a step that did not fail.
@@ -164,7 +173,7 @@ fn watch(mut child: Child, seen: &mut Seen) -> std::io::Result<ExitStatus> {
             std::io::stdout().write_all(&line)?;
             let text = String::from_utf8_lossy(&line);
             seen.tally.count(&text);
-            seen.matrix.note(&text);
+            seen.matrices.iter_mut().for_each(|matrix| matrix.note(&text));
             line.clear();
         }
     }

@@ -110,6 +110,10 @@ impl Subscription for HeldBack {
         self.journal.rewind(lane, position).await
     }
 
+    fn receives(&self, lane: Lane) -> bool {
+        self.journal.receives(lane)
+    }
+
     async fn head(&mut self) -> Option<SourceHead> {
         self.journal.head().await
     }

@@ -244,6 +244,10 @@ impl Subscription for MinedSubscription {
         self.subscription.rewind(lane, position).await
     }
 
+    fn receives(&self, lane: Lane) -> bool {
+        self.subscription.receives(lane)
+    }
+
     async fn head(&mut self) -> Option<SourceHead> {
         self.subscription.head().await
     }

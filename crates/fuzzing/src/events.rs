@@ -1,6 +1,7 @@
 //! Events: as journals keep them, and as brokers and clients see them.
 
 use contracts::{CloudEvent, EventData, PublicEvent};
+use kernel::wire;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -54,4 +55,12 @@ pub(crate) fn on_the_wire(bytes: &[u8]) {
         written
     );
     read::<PublicEvent>(&event.r#type, event.schemaversion, event.data.get());
+    if let Ok(message) = wire::decode(bytes) {
+        let again = wire::decode(&wire::encode(&message)).expect("what was written can be read");
+        assert_eq!(
+            again.event.data.get(),
+            message.event.data.get(),
+            "the payload passes byte for byte"
+        );
+    }
 }

@@ -1,7 +1,11 @@
 //! The port to a broker: publish in journal order, subscribe in lanes.
 
+pub mod keeper;
+pub mod shares;
+
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use contracts::Service;
@@ -36,19 +40,45 @@ impl fmt::Display for Group {
     }
 }
 
+/// How long after the death of a subscriber others receive its lanes, at most.
+pub const TAKEOVER_MAX: Duration = Duration::from_secs(20);
+/// How long after a subscription was dropped others receive its lanes, at most, and a newcomer its share.
+pub const HANDOVER_MAX: Duration = Duration::from_secs(5);
+/// How long an acknowledgement may be under way: a subscriber that dies within it may have it forgotten.
+pub const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(1);
+
 /// A broker, or what stands in for one.
 ///
 /// What every adapter owes, and the contract suite in `testkit` checks:
 ///
-/// - `publish` returns when the broker has every message, durably as far as the broker promises that. It may be called
-///   again with the same messages.
-/// - Within a lane a group receives messages in the order of publication, and one live subscriber at a time does.
-/// - What was not acknowledged is delivered again, after a crash or a [`Subscription::rewind`]. Delivery is at least
-///   once; messages may come twice, and a broker may even lose some: the runner sees that by `prev`.
-/// - Queues of every group exist before the first publish.
+/// - **Taken when `publish` returns**, durably as far as the broker promises that. The same messages may be published
+///   again, and are then received again: no window of duplicates swallows them. A `publish` that failed may have handed
+///   any of its messages over; repeated, they come again in order, behind those.
+/// - **In order.** Within a lane a group receives messages in the order of publication.
+/// - **At least once.** What was not acknowledged comes again, in order and without a wait, to whoever subscribes next and
+///   after a [`Subscription::rewind`]. Messages may come twice, and a broker may even lose some: the runner sees that by
+///   `prev`.
+/// - **Acknowledged is done with.** What was acknowledged does not come again, but for the last [`ACKNOWLEDGED_MAX`] before a
+///   subscriber dies.
+/// - **Nothing waits behind what is unacknowledged.** However much of a lane that is, what is published later is received:
+///   it may be what closes a gap before all that.
+/// - **One subscriber at a time receives a lane.** All that live have a share of the lanes, together they have all, and
+///   each lane moves only between two calls to [`Subscription::receive`]: by calling it, a subscriber says that it works
+///   on nothing that it was handed before. Its lanes go to others within [`HANDOVER_MAX`] after it was dropped,
+///   and within [`TAKEOVER_MAX`] after it died without a word.
+/// - **A slow handler keeps its lanes**, however long it takes, while its process lives and reaches the broker. One that
+///   does not reach it may still be at work when another subscriber receives the same messages: what it does then is
+///   refused by the version of the checkpoint. Nothing more is handed out to it by then, whatever was read ahead.
+/// - **Groups do not know of each other.** Each receives everything, as fast as it acknowledges.
+/// - **A declared group misses nothing** that is published from then on, whether anybody subscribes or not.
+/// - **Sizes.** Messages of up to [`MESSAGE_BYTES_MAX`](crate::wire::MESSAGE_BYTES_MAX) pass. A larger one is refused with its
+///   size before anything is sent.
+/// - **Outages.** While the broker is away, calls fail or wait. Once it is back, they go on, and so do subscriptions or those
+///   that replace them. A broker that lost everything has what the groups need again by the next call of each kind.
 #[async_trait]
 pub trait Bus: Send + Sync + fmt::Debug {
-    /// Makes what the groups need, idempotently.
+    /// Makes what the groups and their sources need. Doing so again changes nothing; what is there and was made with other
+    /// settings, such as another number of lanes, is refused with the difference.
     async fn declare(&self, groups: &[Group]) -> Result<(), BusError>;
 
     /// Hands messages of one source over, in journal order.
@@ -56,6 +86,10 @@ pub trait Bus: Send + Sync + fmt::Debug {
 
     /// Receives the messages of a group. `from` is its checkpoint per lane: a hint for a bus that keeps no cursors.
     async fn subscribe(&self, group: &Group, from: Vec<Position>) -> Result<Box<dyn Subscription>, BusError>;
+
+    /// Waits until subscriptions that were dropped have given their lanes back and sent their acknowledgements. Without it
+    /// they do so if the process lives long enough.
+    async fn close(&self) {}
 }
 
 /// A group's messages, as one process receives them.
@@ -67,8 +101,13 @@ pub trait Subscription: Send {
     /// Says that everything in `lane` up to `position` is done with.
     async fn acknowledge(&mut self, lane: Lane, position: Position) -> Result<(), BusError>;
 
-    /// Asks for everything in `lane` after `position` again.
+    /// Asks for everything in `lane` after `position` again that was not acknowledged, before anything else of the lane.
+    /// Nothing happens to a lane that is received elsewhere by now. What was acknowledged need not come, even where `position`
+    /// is before that, as after a store was set back: `tradewind republish` brings it.
     async fn rewind(&mut self, lane: Lane, position: Position) -> Result<(), BusError>;
+
+    /// Whether it is this subscription that receives the lane, as far as it knows.
+    fn receives(&self, lane: Lane) -> bool;
 
     /// Where the source's journal stands, if the bus knows it.
     async fn head(&mut self) -> Option<SourceHead>;
@@ -83,19 +122,52 @@ pub struct SourceHead {
     pub lanes: Vec<Position>,
 }
 
-/// Why the broker did not do it. It is waited for without limit.
+/// Why the bus did not do it.
 #[derive(Debug, thiserror::Error)]
-#[error("the bus is not available: {reason}")]
-pub struct BusError {
-    /// For the log.
-    pub reason: String,
+pub enum BusError {
+    /// It may in a moment; it is waited for without limit. With the reason, for the log.
+    #[error("the bus is not available: {0}")]
+    Unavailable(String),
+    /// What is on the broker was made with other settings: somebody has to change it, or the configuration.
+    #[error("{subject} was made with {setting} {found} on the broker, and {wanted} is configured")]
+    Differs {
+        /// What is there.
+        subject: String,
+        /// Which of its settings.
+        setting: &'static str,
+        /// As it is.
+        found: String,
+        /// As it should be.
+        wanted: String,
+    },
+    /// The message will never pass.
+    #[error("event {position} of {service} has {bytes} bytes on the wire, and at most {bytes_max} are sent")]
+    TooLarge {
+        /// Whose event.
+        service: Service,
+        /// Which.
+        position: Position,
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
 }
 
 impl BusError {
-    /// From whatever the driver said.
+    /// Unavailable, for whatever reason the driver gave.
     pub fn new(reason: impl fmt::Display) -> Self {
-        Self {
-            reason: reason.to_string(),
+        Self::Unavailable(reason.to_string())
+    }
+
+    /// What was declared or published has other lanes than are configured.
+    #[must_use]
+    pub fn lanes(source: Service, found: impl fmt::Display, wanted: u16) -> Self {
+        Self::Differs {
+            subject: format!("the journal of {source}"),
+            setting: "lanes",
+            found: found.to_string(),
+            wanted: wanted.to_string(),
         }
     }
 }

@@ -82,6 +82,10 @@ impl Subscription for Tailer {
         Ok(())
     }
 
+    fn receives(&self, _: Lane) -> bool {
+        true
+    }
+
     async fn head(&mut self) -> Option<SourceHead> {
         let head = self.0.journal().store.tail(Position::START, 0).await.ok()?.head;
         Some(SourceHead {

@@ -31,4 +31,5 @@ pub mod relay;
 pub mod secret;
 pub mod store;
 pub mod unit;
+pub mod wire;
 pub mod writer;

@@ -424,6 +424,10 @@ impl Subscription for Disorderly {
         self.inner.rewind(lane, position).await
     }
 
+    fn receives(&self, lane: Lane) -> bool {
+        self.inner.receives(lane)
+    }
+
     async fn head(&mut self) -> Option<SourceHead> {
         self.inner.head().await
     }
@@ -699,6 +703,45 @@ async fn what_waits_holds_its_lane_for_as_long_as_it_takes_and_is_never_parked()
             .data
             .is_empty()
     );
+    waits.store(false, Ordering::Relaxed);
+    until_seen(&target, "bad", 3).await;
+    assert_eq!(seen(&target, "bad").await, [1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_another_subscriber_receives_by_now_is_not_held_here() {
+    let source = Source::new().await;
+    let target = engine(Service::Inventory, store(2)).await;
+    let waits = Arc::new(AtomicBool::new(true));
+    let waiting = Witness {
+        waits: Arc::clone(&waits),
+        ..Witness::default()
+    };
+    let consumers = witness(&target, &source.bus(), waiting);
+    for version in 1..=3 {
+        happen(&source.engine, "bad", version).await;
+    }
+    let held = || {
+        consumers
+            .progress()
+            .map(|(_, progress)| progress.lanes_held())
+            .sum::<u64>()
+    };
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(held(), 1);
+    // Of three subscribers, the first keeps the lanes 0 to 2, and the stream is in the fourth.
+    assert_eq!(Lane::of(&StreamId::new("bad"), LANES_DEFAULT), Lane(3));
+    let (group, _) = consumers.progress().next().unwrap();
+    let others = [
+        source.bus.subscribe(group, Vec::new()).await.unwrap(),
+        source.bus.subscribe(group, Vec::new()).await.unwrap(),
+    ];
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(held(), 0);
+    assert!(!consumers.is_behind(Service::Catalog));
+    drop(others);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(held(), 1, "it is received here again");
     waits.store(false, Ordering::Relaxed);
     until_seen(&target, "bad", 3).await;
     assert_eq!(seen(&target, "bad").await, [1, 2, 3]);

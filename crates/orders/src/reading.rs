@@ -4,14 +4,15 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use contracts::order::{AsOf, ListOrderEvents, ListOrders};
-use contracts::{CloudEvent, Code, Cursor, EventData, OrderId, Page, Problem, Service, cloud_event, order};
+use contracts::{CloudEvent, Code, Cursor, EventData, OrderId, Page, Problem, Service, order};
 use jiff::Timestamp;
 use kernel::auth::User;
 use kernel::document::{Document, Value};
-use kernel::event::{Epoch, Position, Recorded, StreamId};
+use kernel::event::{Position, StreamId};
 use kernel::http::{Paging, page};
 use kernel::reader::Reader;
 use kernel::store::{Query, StoreError};
+use kernel::wire;
 use uuid::Uuid;
 
 use crate::order::Order;
@@ -134,8 +135,9 @@ pub(crate) async fn events(
     });
     let epoch = reader.store().tail(Position::START, 0).await?.head.epoch;
     let public = found.into_iter().filter(|event| Event::is_public(&event.event_type));
+    let data = public.map(|event| wire::cloud_event(Service::Orders, epoch, &event));
     Ok(Page {
-        data: public.map(|event| cloud_event(event, epoch)).collect(),
+        data: data.collect(),
         next_cursor,
     })
 }
@@ -148,29 +150,4 @@ fn place(cursor: &Cursor, id: OrderId) -> Result<u64, Problem> {
     };
     let foreign = || Problem::new(Code::InvalidQuery).error("cursor", "must be a next_cursor of this list");
     version.filter(|version| *version < u64::MAX).ok_or_else(foreign)
-}
-
-/// The event as it goes out, positions being those of this service.
-fn cloud_event(event: Recorded, epoch: Epoch) -> CloudEvent {
-    CloudEvent {
-        specversion: cloud_event::SpecVersion::Only,
-        id: event.id,
-        source: Service::Orders,
-        r#type: event.event_type.into_owned(),
-        subject: event.stream.to_string(),
-        time: event.time,
-        datacontenttype: cloud_event::ContentType::Only,
-        schemaversion: event.meta.schema,
-        partitionkey: event.stream.to_string(),
-        traceparent: event.meta.trace.map(|trace| trace.to_string()),
-        sequence: event.position.0,
-        prev: event.prev.0,
-        epoch: epoch.0.to_string(),
-        lane: event.lane.0,
-        streamversion: event.version,
-        actor: Some(event.meta.actor.to_string()),
-        correlationid: event.meta.correlation.to_string(),
-        causationid: event.meta.causation.map(|cause| cause.to_string()),
-        data: event.data,
-    }
 }

@@ -7,6 +7,7 @@ mod certificates;
 mod install;
 mod mariadb;
 mod mongodb;
+mod nats;
 mod postgres;
 mod process;
 mod proxy;
@@ -17,11 +18,12 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 
 use crate::certificates::Certificates;
 pub use crate::install::install;
+pub use crate::nats::BARE_USER as NATS_BARE_USER;
 pub use crate::postgres::GUARDED_USER;
 use crate::process::Process;
 pub use crate::proxy::Proxy;
@@ -38,11 +40,17 @@ pub enum Kind {
     Mariadb,
     /// MongoDB, a replica set of one.
     Mongodb,
+    /// NATS with JetStream.
+    Nats,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::Postgres, Self::Mariadb, Self::Mongodb];
+    pub const ALL: &'static [Self] = &[Self::Postgres, Self::Mariadb, Self::Mongodb, Self::Nats];
+    /// Those that keep what services have.
+    pub const DATABASES: &'static [Self] = &[Self::Postgres, Self::Mariadb, Self::Mongodb];
+    /// Those that carry what services tell each other.
+    pub const BROKERS: &'static [Self] = &[Self::Nats];
 
     /// As it is called on a command line.
     #[must_use]
@@ -51,6 +59,7 @@ impl Kind {
             Self::Postgres => "postgres",
             Self::Mariadb => "mariadb",
             Self::Mongodb => "mongodb",
+            Self::Nats => "nats",
         }
     }
 
@@ -70,6 +79,7 @@ impl Kind {
             Self::Postgres => "TEST_POSTGRES_URL",
             Self::Mariadb => "TEST_MARIADB_URL",
             Self::Mongodb => "TEST_MONGODB_URL",
+            Self::Nats => "TEST_NATS_URL",
         }
     }
 }
@@ -113,6 +123,7 @@ impl Server {
             Kind::Postgres => postgres::start,
             Kind::Mariadb => mariadb::start,
             Kind::Mongodb => mongodb::start,
+            Kind::Nats => nats::start,
         };
         let process = start(directory, port).with_context(|| format!("{kind} does not start"))?;
         Ok(Self {
@@ -137,6 +148,7 @@ impl Server {
             Kind::Postgres => format!("postgres://postgres@127.0.0.1:{port}/postgres"),
             Kind::Mariadb => format!("mysql://root@127.0.0.1:{port}/test"),
             Kind::Mongodb => format!("mongodb://127.0.0.1:{port}/test?replicaSet={}", mongodb::REPLICA_SET),
+            Kind::Nats => format!("nats://{0}:{0}@127.0.0.1:{port}", nats::USER),
         }
     }
 
@@ -151,9 +163,20 @@ impl Server {
         self.process.kill()
     }
 
+    /// Asks it to stop, and waits until it has.
+    pub fn stop(&mut self) {
+        self.process.stop();
+    }
+
+    /// Removes all that it has written, after [`Server::stop`] or [`Server::kill`].
+    pub fn wipe(&self) -> Result<()> {
+        let directory = &self.directory;
+        std::fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))
+    }
+
     /// Lets it stand still, with SIGSTOP: connections stay open, and nothing is answered.
     pub fn pause(&self) -> Result<()> {
-        self.process.signal_all(Signal::STOP)
+        self.process.pause()
     }
 
     /// Lets it go on, after [`Server::pause`].
@@ -166,7 +189,7 @@ impl Server {
         Fresh::on(self.kind, self.url(), unique_name())
     }
 
-    /// Starts it again on the same data and the same port, after [`Server::kill`].
+    /// Starts it again on the same port, and on the same data unless that was removed.
     pub fn start_again(&mut self) -> Result<()> {
         *self = Self::start_on(self.kind, &self.directory, self.port)?;
         Ok(())
@@ -193,6 +216,7 @@ impl Fresh {
     }
 
     fn on(kind: Kind, server: String, name: String) -> Result<Self> {
+        ensure!(Kind::DATABASES.contains(&kind), "{kind} is no database");
         if kind == Kind::Postgres {
             postgres::tell(&server, &format!("CREATE DATABASE {name}"))?;
         }
@@ -214,6 +238,7 @@ impl Fresh {
             Kind::Mariadb => mariadb::tell(&self.server, &format!("CREATE DATABASE {name}"))?,
             // It is made when it is written to.
             Kind::Mongodb => {}
+            Kind::Nats => bail!("{} is no database", self.kind),
         }
         Ok(self.url_of(&name))
     }
@@ -231,6 +256,7 @@ impl Drop for Fresh {
             Kind::Postgres => postgres::tell(&self.server, &format!("DROP DATABASE {} WITH (FORCE)", self.name)),
             Kind::Mariadb => mariadb::drop_all(&self.server, &self.name),
             Kind::Mongodb => mongodb::drop_all(&self.server, &self.name),
+            Kind::Nats => Ok(()),
         };
         if let Err(error) = removed {
             eprintln!("{} is left on the server: {error:#}", self.name);
@@ -250,6 +276,31 @@ impl BareMongod {
     pub fn start(directory: &Path, arguments: &[&str]) -> Result<Self> {
         let port = free_port()?;
         let process = mongodb::run(directory, port, arguments).context("mongod does not start")?;
+        Ok(Self {
+            port,
+            _process: process,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+/// A NATS that was not set up for a shop, until it is dropped: to see that it is refused.
+#[derive(Debug)]
+pub struct BareNats {
+    port: u16,
+    _process: Process,
+}
+
+impl BareNats {
+    /// Starts one with this configuration, besides where it listens.
+    pub fn start(directory: &Path, settings: &str) -> Result<Self> {
+        let port = free_port()?;
+        let process = nats::run(directory, port, settings).context("nats-server does not start")?;
         Ok(Self {
             port,
             _process: process,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::READY_MAX;
@@ -61,6 +61,25 @@ impl Process {
         Ok(self)
     }
 
+    /// Asks it to stop until it has, and kills it if that takes too long.
+    pub(crate) fn stop(&mut self) {
+        let began = Instant::now();
+        // What stands still would neither stop nor be killed with it.
+        let _ = self.signal_all(Signal::CONT);
+        let pid = self.pid().ok();
+        while matches!(self.child.try_wait(), Ok(None)) {
+            match pid {
+                Some(pid) if began.elapsed() < STOP_MAX => {
+                    let _ = kill_process(pid, self.stop);
+                }
+                _ => {
+                    let _ = self.child.kill();
+                }
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
     /// With all that it has started: PostgreSQL is a process for each connection.
     pub(crate) fn kill(&mut self) -> Result<()> {
         let children = self.children()?;
@@ -85,6 +104,20 @@ impl Process {
         Ok(())
     }
 
+    /// Lets it and all that it has started stand still, and returns when they do: a signal is acted on by whichever of a
+    /// process's threads comes to run, and the others go on until then.
+    pub(crate) fn pause(&self) -> Result<()> {
+        self.signal_all(Signal::STOP)?;
+        let began = Instant::now();
+        for pid in [vec![self.pid()?], self.children()?].concat() {
+            while !is_stopped(pid) {
+                ensure!(began.elapsed() < STOP_MAX, "it does not stand still");
+                std::thread::sleep(POLL);
+            }
+        }
+        Ok(())
+    }
+
     fn pid(&self) -> Result<Pid> {
         let pid = i32::try_from(self.child.id())?;
         Pid::from_raw(pid).context("a process has a number")
@@ -105,22 +138,18 @@ impl Process {
     }
 }
 
+/// Whether it stands still, or has ended.
+fn is_stopped(pid: Pid) -> bool {
+    let Ok(state) = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())) else {
+        return true;
+    };
+    // Behind the program's name, which is in parentheses and may have some itself.
+    let state = state.rsplit_once(") ").map_or("", |(_, state)| state);
+    state.starts_with(['T', 't', 'Z'])
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
-        let began = Instant::now();
-        // What stands still would neither stop nor be killed with it.
-        let _ = self.signal_all(Signal::CONT);
-        let pid = self.pid().ok();
-        while matches!(self.child.try_wait(), Ok(None)) {
-            match pid {
-                Some(pid) if began.elapsed() < STOP_MAX => {
-                    let _ = kill_process(pid, self.stop);
-                }
-                _ => {
-                    let _ = self.child.kill();
-                }
-            }
-            std::thread::sleep(POLL);
-        }
+        self.stop();
     }
 }

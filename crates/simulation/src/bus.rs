@@ -62,7 +62,7 @@ fn reached(broker: &Broker, line: &Line) -> Result<(), BusError> {
 #[async_trait]
 impl Bus for RemoteBus {
     async fn declare(&self, groups: &[Group]) -> Result<(), BusError> {
-        self.broker.bus.declare(groups).await
+        self.line.life.connection.declare(groups).await
     }
 
     async fn publish(&self, messages: Vec<Message>) -> Result<(), BusError> {
@@ -74,7 +74,7 @@ impl Bus for RemoteBus {
             return Err(BusError::new("the line is down"));
         }
         line.note(|| format!("published {}", messages.len()));
-        self.broker.bus.publish(messages).await?;
+        line.life.connection.publish(messages).await?;
         line.may_die(Fault::CrashAfterPublish).await;
         if line.strikes(Fault::PublishUnknown) {
             return Err(BusError::new("no answer came"));
@@ -86,7 +86,7 @@ impl Bus for RemoteBus {
         self.line.step().await;
         self.reached()?;
         Ok(Box::new(RemoteSubscription {
-            inner: self.broker.bus.subscribe(group, from).await?,
+            inner: self.line.life.connection.subscribe(group, from).await?,
             group: group.clone(),
             broker: self.broker.clone(),
             poison: self.poison.clone(),
@@ -185,6 +185,10 @@ impl Subscription for RemoteSubscription {
         self.line.alive().await;
         reached(&self.broker, &self.line)?;
         self.inner.rewind(lane, position).await
+    }
+
+    fn receives(&self, lane: Lane) -> bool {
+        self.inner.receives(lane)
     }
 
     async fn head(&mut self) -> Option<SourceHead> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use contracts::Service;
 use kernel::clock::Clock;
+use kernel::memory::bus::MemoryBus;
 use tokio::sync::watch;
 
 use crate::dice::Dice;
@@ -19,16 +20,19 @@ const STEP_MAX: Duration = Duration::from_millis(4);
 #[derive(Debug)]
 pub(crate) struct Life {
     ended: watch::Sender<bool>,
+    /// As the broker sees it: cut off with the life, so that others may have its lanes.
+    pub(crate) connection: MemoryBus,
 }
 
 impl Life {
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(connection: MemoryBus) -> Arc<Self> {
         let (ended, _) = watch::channel(false);
-        Arc::new(Self { ended })
+        Arc::new(Self { ended, connection })
     }
 
     pub(crate) fn end(&self) {
         self.ended.send_replace(true);
+        self.connection.cut();
     }
 
     pub(crate) fn has_ended(&self) -> bool {

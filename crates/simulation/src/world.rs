@@ -19,6 +19,7 @@ use kernel::clock::{Clock, Ids, ManualClock};
 use kernel::context::Context;
 use kernel::document::Collection;
 use kernel::engine::{Engine, Parts, schema};
+use kernel::event::LANES_DEFAULT;
 use kernel::memory::MemoryStore;
 use kernel::rebuild::Fold;
 use kernel::relay;
@@ -175,7 +176,7 @@ impl World {
 
     async fn keep_alive(self, service: Service) {
         loop {
-            let life = Life::new();
+            let life = Life::new(self.0.broker.bus.joined(LANES_DEFAULT));
             let started = tokio::select! {
                 biased;
                 () = life.until_ended() => None,

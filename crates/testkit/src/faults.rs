@@ -245,6 +245,10 @@ impl<F: Fn(&Message) -> Delivery + Send + Sync + 'static> Bus for LossyBus<F> {
             fate: Arc::clone(&self.fate),
         }))
     }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
 }
 
 struct Lossy<F> {
@@ -275,6 +279,10 @@ impl<F: Fn(&Message) -> Delivery + Send + Sync + 'static> Subscription for Lossy
 
     async fn rewind(&mut self, lane: kernel::event::Lane, position: Position) -> Result<(), BusError> {
         self.inner.rewind(lane, position).await
+    }
+
+    fn receives(&self, lane: kernel::event::Lane) -> bool {
+        self.inner.receives(lane)
     }
 
     async fn head(&mut self) -> Option<kernel::bus::SourceHead> {

@@ -2,8 +2,10 @@
 
 pub mod aggregate;
 pub mod books;
+pub mod bus_suite;
 pub mod faults;
 pub mod harness;
+pub mod line;
 pub mod lives;
 pub mod released;
 pub mod store_suite;

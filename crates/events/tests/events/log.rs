@@ -137,6 +137,10 @@ impl Subscription for Stuttered {
         self.inner.rewind(lane, position).await
     }
 
+    fn receives(&self, lane: Lane) -> bool {
+        self.inner.receives(lane)
+    }
+
     async fn head(&mut self) -> Option<SourceHead> {
         self.inner.head().await
     }

@@ -283,6 +283,10 @@ impl Subscription for Behind {
         self.subscription.rewind(lane, position).await
     }
 
+    fn receives(&self, lane: Lane) -> bool {
+        self.subscription.receives(lane)
+    }
+
     async fn head(&mut self) -> Option<SourceHead> {
         self.subscription.head().await
     }

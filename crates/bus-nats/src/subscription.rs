@@ -1,0 +1,198 @@
+//! The lanes of a group that this process receives.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kernel::bus::keeper::Tenancy;
+use kernel::bus::{BusError, Group, Message, SourceHead, Subscription};
+use kernel::clock::Clock;
+use kernel::event::{Lane, Position};
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::bus::Leave;
+use crate::cursors::{Cursor, Cursors};
+use crate::reader::{Delivery, Reader};
+use crate::streams::Streams;
+
+/// Messages that were read and wait to be received, of all lanes.
+const WAITING_MAX: usize = 256;
+/// Messages of a lane whose place is kept until they are acknowledged. What is handed out beyond them is read again once
+/// these are acknowledged.
+const PLACES_MAX: usize = 16 * 1024;
+
+pub(crate) struct NatsSubscription {
+    group: Group,
+    streams: Streams,
+    cursors: Arc<Cursors>,
+    tenancy: Arc<Tenancy>,
+    clock: Arc<dyn Clock>,
+    changes: watch::Receiver<()>,
+    lanes: BTreeMap<Lane, Reading>,
+    generations: u64,
+    deliveries: mpsc::Receiver<Delivery>,
+    deliver: mpsc::Sender<Delivery>,
+    /// Read, and not handed out yet.
+    ready: VecDeque<Delivery>,
+    _keeping_up: AbortOnDropHandle<()>,
+    _leave: Leave,
+}
+
+/// A lane that is read.
+struct Reading {
+    generation: u64,
+    /// What was handed out and not acknowledged, in order.
+    places: VecDeque<(Position, Cursor)>,
+    /// Whether more was handed out than there are places.
+    is_beyond: bool,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl NatsSubscription {
+    pub(crate) fn new(
+        group: Group,
+        streams: Streams,
+        cursors: Arc<Cursors>,
+        tenancy: Arc<Tenancy>,
+        clock: Arc<dyn Clock>,
+        leave: Leave,
+    ) -> Self {
+        let (deliver, deliveries) = mpsc::channel(WAITING_MAX);
+        let keeping_up = tokio::spawn(Arc::clone(&cursors).keep_up(Arc::clone(&clock)));
+        Self {
+            changes: tenancy.changes(),
+            group,
+            streams,
+            cursors,
+            tenancy,
+            clock,
+            lanes: BTreeMap::new(),
+            generations: 0,
+            deliveries,
+            deliver,
+            ready: VecDeque::new(),
+            _keeping_up: AbortOnDropHandle::new(keeping_up),
+            _leave: leave,
+        }
+    }
+
+    /// Reads the lanes that are granted, and no others.
+    fn enter(&mut self) {
+        self.changes.borrow_and_update();
+        let granted: BTreeSet<Lane> = self.tenancy.enter();
+        self.lanes.retain(|lane, _| granted.contains(lane));
+        for lane in granted {
+            if !self.lanes.contains_key(&lane) {
+                self.read(lane, None);
+            }
+        }
+    }
+
+    /// Reads a lane, after a cursor or after what the bucket says.
+    fn read(&mut self, lane: Lane, after: Option<Cursor>) {
+        self.generations += 1;
+        let reader = Reader {
+            streams: self.streams.clone(),
+            cursors: Arc::clone(&self.cursors),
+            source: self.group.source,
+            lane,
+            generation: self.generations,
+            deliveries: self.deliver.clone(),
+            clock: Arc::clone(&self.clock),
+        };
+        let reading = Reading {
+            generation: self.generations,
+            places: VecDeque::new(),
+            is_beyond: false,
+            _task: AbortOnDropHandle::new(tokio::spawn(reader.run(after))),
+        };
+        self.lanes.insert(lane, reading);
+    }
+
+    /// Takes what was read, as far as it is of a reading that goes on.
+    fn gather(&mut self, max: usize) {
+        let lanes = &self.lanes;
+        let is_current = |it: &Delivery| lanes.get(&it.lane).is_some_and(|lane| lane.generation == it.generation);
+        self.ready.retain(is_current);
+        while self.ready.len() < max
+            && let Ok(delivery) = self.deliveries.try_recv()
+        {
+            if is_current(&delivery) {
+                self.ready.push_back(delivery);
+            }
+        }
+    }
+
+    /// Hands out, and keeps the places.
+    fn hand_out(&mut self, max: usize) -> Vec<Message> {
+        let count = self.ready.len().min(max);
+        let mut messages = Vec::with_capacity(count);
+        for delivery in self.ready.drain(..count) {
+            if let Some(reading) = self.lanes.get_mut(&delivery.lane) {
+                match reading.places.len() < PLACES_MAX && !reading.is_beyond {
+                    true => reading
+                        .places
+                        .push_back((delivery.message.event.position, delivery.cursor)),
+                    false => reading.is_beyond = true,
+                }
+            }
+            messages.push(delivery.message);
+        }
+        messages
+    }
+}
+
+#[async_trait]
+impl Subscription for NatsSubscription {
+    async fn receive(&mut self, max: usize) -> Result<Vec<Message>, BusError> {
+        loop {
+            self.enter();
+            self.gather(max);
+            let may_hand_out = self.tenancy.holds(self.clock.monotonic());
+            if may_hand_out && !self.ready.is_empty() {
+                return Ok(self.hand_out(max));
+            }
+            tokio::select! {
+                biased;
+                changed = self.changes.changed() => changed.map_err(BusError::new)?,
+                delivery = self.deliveries.recv(), if self.ready.is_empty() => self.ready.extend(delivery),
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self, lane: Lane, position: Position) -> Result<(), BusError> {
+        let Some(reading) = self.lanes.get_mut(&lane) else {
+            return Ok(());
+        };
+        let mut done = None;
+        while let Some((_, cursor)) = reading.places.pop_front_if(|(place, _)| *place <= position) {
+            done = Some(cursor);
+        }
+        if let Some(cursor) = done {
+            self.cursors.acknowledge(lane, cursor);
+        }
+        if reading.is_beyond && reading.places.is_empty() {
+            let acknowledged = self.cursors.acknowledged(lane);
+            self.read(lane, acknowledged);
+        }
+        Ok(())
+    }
+
+    async fn rewind(&mut self, lane: Lane, _: Position) -> Result<(), BusError> {
+        if self.lanes.contains_key(&lane) {
+            let acknowledged = self.cursors.acknowledged(lane);
+            self.read(lane, acknowledged);
+        }
+        Ok(())
+    }
+
+    fn receives(&self, lane: Lane) -> bool {
+        self.lanes.contains_key(&lane) && self.tenancy.has(lane)
+    }
+
+    /// The server knows what was published, not what the journal holds.
+    async fn head(&mut self) -> Option<SourceHead> {
+        None
+    }
+}
