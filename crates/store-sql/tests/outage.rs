@@ -1,5 +1,10 @@
 //! The adapters over a network against a server that is killed with SIGKILL (P1, P2), and one whose network fails.
 
+#[path = "outage/settled.rs"]
+mod settled;
+#[path = "outage/shell.rs"]
+mod shell;
+
 use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
@@ -8,11 +13,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use kernel::event::{Position, StreamId};
-use kernel::store::{CommitError, Expect, Query, Store};
+use kernel::store::{Expect, Query, Store};
 use servers::{Kind, Proxy, Server};
-use sqlx::mysql::MySqlConnection;
-use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection as _};
 use store_sql::{MysqlOptions, MysqlStore, PostgresOptions, PostgresStore};
 use tempfile::TempDir;
 use testkit::store_suite::fixture::{THINGS, batch, get, note};
@@ -21,6 +23,8 @@ use testkit::store_suite::{OBLIGATION_TIME_MAX, StoreFactory, fixture, outage};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use uuid::Uuid;
+
+use crate::shell::Shell;
 
 /// Of a server, by the name of the store and its URL.
 struct Url(Kind, String, String);
@@ -77,6 +81,8 @@ async fn what_was_acknowledged_survives_a_killed_mariadb() {
 
 /// How long a call may take to a host that does not answer any more.
 const CALL_TIME_MAX: Duration = Duration::from_secs(30);
+/// Longer than a connection is taken to be there still.
+const IDLE: Duration = Duration::from_millis(1500);
 /// How long a call may take when it answers again.
 const RECOVERY_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -177,9 +183,6 @@ async fn reads_of_a_vanished_mariadb_end_and_find_it_again() {
     read_beside_silence(Kind::Mariadb).await;
 }
 
-/// MariaDB looks for locks anew only when nobody has asked for a tenth of a second.
-const POLL: Duration = Duration::from_millis(200);
-
 /// Idle connections that the server has closed cost nobody an error.
 async fn close_idle(kind: Kind) {
     let factory = Url(kind, servers::unique_name(), kind.shared());
@@ -201,206 +204,4 @@ async fn connections_that_postgres_has_closed_cost_no_error() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn connections_that_mariadb_has_closed_cost_no_error() {
     close_idle(Kind::Mariadb).await;
-}
-
-/// Longer than a connection is taken to be there still.
-const IDLE: Duration = Duration::from_millis(1500);
-/// What another session does on the server, in the store's schema or database.
-enum Shell {
-    Postgres(PgConnection),
-    Mysql(MySqlConnection),
-}
-
-impl Shell {
-    async fn on(url: &str, kind: Kind, name: &str) -> Self {
-        let mut shell = match kind {
-            Kind::Postgres => Self::Postgres(PgConnection::connect(url).await.expect("the server answers")),
-            _ => Self::Mysql(MySqlConnection::connect(url).await.expect("the server answers")),
-        };
-        let choose = if kind == Kind::Postgres {
-            "SET search_path TO"
-        } else {
-            "SET sql_mode = 'ANSI_QUOTES'; USE"
-        };
-        shell.run(&format!("{choose} {name}")).await;
-        shell
-    }
-
-    async fn run(&mut self, sql: &str) {
-        let text = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
-        let done = match self {
-            Self::Postgres(connection) => text.execute(connection).await.map(drop),
-            Self::Mysql(connection) => text.execute(connection).await.map(drop),
-        };
-        done.unwrap_or_else(|error| panic!("{sql}: {error}"));
-    }
-
-    /// Those of the store that this session is about.
-    async fn close_others(&mut self) {
-        match self {
-            Self::Postgres(_) => {
-                let others = "application_name = 'tradewind ' || current_schema()";
-                self.run(&format!(
-                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}"
-                ))
-                .await;
-            }
-            Self::Mysql(connection) => {
-                let others =
-                    "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()";
-                let others: Vec<i64> = sqlx::query_scalar(others)
-                    .fetch_all(connection)
-                    .await
-                    .expect("they are listed");
-                for other in others {
-                    self.run(&format!("KILL {other}")).await;
-                }
-            }
-        }
-    }
-
-    /// Until this counts so many.
-    async fn wait_for(&mut self, count: i64, sql: &'static str) {
-        let counted = async {
-            loop {
-                let found: i64 = match self {
-                    Self::Postgres(connection) => sqlx::query_scalar(sql).fetch_one(connection).await,
-                    Self::Mysql(connection) => sqlx::query_scalar(sql).fetch_one(connection).await,
-                }
-                .expect("it is counted");
-                if found >= count {
-                    return;
-                }
-                tokio::time::sleep(POLL).await;
-            }
-        };
-        timeout(CALL_TIME_MAX, counted).await.expect("it comes to so many");
-    }
-}
-
-/// Transactions that wait for a lock, of the store with this name.
-fn waiting(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Postgres => {
-            "SELECT count(*) FROM pg_stat_activity
-             WHERE wait_event_type = 'Lock' AND application_name = 'tradewind ' || current_schema()"
-        }
-        _ => {
-            "SELECT COUNT(*) FROM information_schema.innodb_trx JOIN information_schema.processlist
-             ON trx_mysql_thread_id = id WHERE trx_state = 'LOCK WAIT' AND db = DATABASE()"
-        }
-    }
-}
-
-/// A person's transaction that has a document and then wants the head, where a commit has the head and wants the document.
-async fn deadlock(kind: Kind) {
-    let factory = Url(kind, servers::unique_name(), kind.shared());
-    let store = factory.open().await;
-    batch().put_note("n", "{}", Expect::Absent).commit(&store).await;
-    let mut person = Shell::on(&kind.shared(), kind, &factory.1).await;
-    let mut onlooker = Shell::on(&kind.shared(), kind, &factory.1).await;
-    // It has changed more than the commit has, so that it is the commit that is rolled back.
-    person.run("BEGIN").await;
-    person.run("UPDATE \"order\" SET doc = '1'").await;
-    for number in 0..20 {
-        let insert = format!("INSERT INTO \"order\" (id, version, doc) VALUES ('of-person-{number}', 1, '{{}}')");
-        person.run(&insert).await;
-    }
-    let committing = batch().event("s", 1).put_note("n", "2", Expect::Version(1)).build();
-    let commit = tokio::spawn({
-        let (store, committing) = (Arc::clone(&store), Arc::clone(&committing));
-        async move { store.commit(committing).await }
-    });
-    onlooker.wait_for(1, waiting(kind)).await;
-    person.run("SELECT * FROM head FOR UPDATE").await;
-    person.run("COMMIT").await;
-    let committed = commit.await.expect("it does not panic");
-    assert!(committed.is_ok(), "{committed:?}");
-    let stored = get(&store, note("n")).await.expect("it is there");
-    assert_eq!((stored.version, &*stored.document), (2, "2"));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_commit_that_postgres_rolls_back_for_a_deadlock_is_written_again() {
-    deadlock(Kind::Postgres).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_commit_that_mariadb_rolls_back_for_a_deadlock_is_written_again() {
-    deadlock(Kind::Mariadb).await;
-}
-
-/// What holds a COMMIT up on the server, what a client says to commit, how many transactions wait when the same batch has come
-/// again, and what lets them go on.
-struct Hold {
-    begin: &'static str,
-    commit: &'static str,
-    waiting: i64,
-    end: &'static str,
-}
-
-/// By a check that is put off until the end of the transaction, and waits for this session.
-const HOLD_POSTGRES: Hold = Hold {
-    begin: "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN PERFORM pg_advisory_xact_lock(hashtext(TG_TABLE_SCHEMA)); RETURN NULL; END $$;
-            CREATE CONSTRAINT TRIGGER wait AFTER INSERT OR UPDATE ON batches
-            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait();
-            SELECT pg_advisory_lock(hashtext(current_schema()))",
-    commit: "COMMIT\0",
-    waiting: 2,
-    end: "SELECT pg_advisory_unlock_all()",
-};
-/// As a backup does, for the whole server.
-const HOLD_MARIADB: Hold = Hold {
-    begin: "BACKUP STAGE START; BACKUP STAGE BLOCK_COMMIT",
-    commit: "\u{3}COMMIT",
-    waiting: 1,
-    end: "BACKUP STAGE END",
-};
-
-/// A client that is cut off while the server is still committing commits the same batch again: it waits for the lost transaction,
-/// and must see what that has left.
-async fn cut_off(kind: Kind, server: &str, hold: Hold) {
-    let proxy = Proxy::before(server).expect("the server has an address");
-    let factory = through(&proxy, kind);
-    let store = factory.open().await;
-    batch()
-        .event("s", 1)
-        .put_note("n", "1", Expect::Absent)
-        .commit(&store)
-        .await;
-    let mut holder = Shell::on(server, kind, &factory.1).await;
-    let mut onlooker = Shell::on(server, kind, &factory.1).await;
-    holder.run(hold.begin).await;
-
-    let sent = batch().event("s", 2).put_note("n", "2", Expect::Version(1)).build();
-    proxy.cut_at(hold.commit);
-    let lost = store.commit(Arc::clone(&sent)).await;
-    assert!(matches!(lost, Err(CommitError::Unknown(_))), "{lost:?}");
-    assert!(!proxy.is_to_cut());
-    let again = tokio::spawn({
-        let (store, sent) = (Arc::clone(&store), Arc::clone(&sent));
-        async move { store.commit(sent).await }
-    });
-    onlooker.wait_for(hold.waiting, waiting(kind)).await;
-    holder.run(hold.end).await;
-    let settled = again.await.expect("it does not panic");
-    let settled = settled.expect("the lost transaction was committed");
-    assert_eq!(settled.last, Position(2));
-    assert_eq!(store.commit(sent).await.expect("it was committed"), settled);
-    let tail = store.tail(Position::START, 10).await.expect("the tail is read");
-    assert_eq!((tail.head.position, tail.events.len()), (Position(2), 2));
-    let stored = get(&store, note("n")).await.expect("it is there");
-    assert_eq!((stored.version, &*stored.document), (2, "2"));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_commit_that_was_lost_in_postgres_is_settled_by_its_batch_id() {
-    cut_off(Kind::Postgres, &Kind::Postgres.shared(), HOLD_POSTGRES).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_commit_that_was_lost_in_mariadb_is_settled_by_its_batch_id() {
-    let (_directory, server) = start(Kind::Mariadb);
-    cut_off(Kind::Mariadb, &server.url(), HOLD_MARIADB).await;
 }
