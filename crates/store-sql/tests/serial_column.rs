@@ -2,6 +2,7 @@
 //! suite's tailer must notice what such a journal skips.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt as _;
@@ -15,6 +16,9 @@ use sqlx::postgres::PgPoolOptions;
 use store_sql::{PostgresOptions, PostgresStore};
 use testkit::store_suite::{StoreFactory, fixture, tailing};
 use uuid::Uuid;
+
+/// How long a larger batch takes from its numbers to its commit, as any may: faster ones overtake it.
+const BEFORE_COMMIT: Duration = Duration::from_millis(20);
 
 /// Reads as the store does, and writes with a sequence and no head row.
 #[derive(Debug)]
@@ -43,6 +47,9 @@ impl SerialColumn {
                 .bind(serde_json::to_string(&*event.meta).expect("metadata is JSON"))
                 .fetch_one(&mut *transaction)
                 .await?;
+        }
+        if batch.events.len() > 1 {
+            tokio::time::sleep(BEFORE_COMMIT).await;
         }
         transaction.commit().await?;
         Ok(last)
