@@ -326,7 +326,7 @@ async fn a_manual_payment_voids_what_is_open() {
 
 #[tokio::test]
 async fn an_order_that_is_not_paid_in_time_expires_and_goes_back_to_stock() {
-    let server = Server::settings().with("payment_window", "300ms").start().await;
+    let server = Server::settings().with("payment_window", "3s").start().await;
     let (customer, admin) = (server.customer().await, server.admin().await);
     let product = admin.product(10).await;
     let order = crate::support::id_of(&customer.place_order(&product, 4).await);
