@@ -48,6 +48,10 @@ fn only_who_is_vouched_for_is_spoken_to(kind: Kind) {
     for part in ["certificate", "check that the file named in the URL"] {
         assert!(said.lines().count() == 1 && said.contains(part), "{part}: {said}");
     }
+
+    let refused = migrate(&encrypted(kind, &database.url(), &directory.path().join("nothing.pem")));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("No such file"), "{said}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! `tradewind backup`, `restore` and `copy`.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -186,6 +188,65 @@ async fn a_shop_is_copied_and_goes_on_where_it_is_now() {
     assert_eq!(id_of(&ada.until_order(&paid, "paid").await), paid);
     let (order, _) = ada.paid_order(&product, 1).await;
     ada.until_order(&order, "paid").await;
+}
+
+/// Kills a command once it has told of two services, which are whole then.
+fn cut_after_two_services(command: &mut std::process::Command) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.take(2).map_while(Result::ok).count(), 2);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_cut_short_between_services_is_opened_by_nobody_and_goes_on() {
+    let mut server = Server::start().await;
+    let (admin, ada) = (server.admin().await, server.customer().await);
+    let product = admin.product(10).await;
+    let (paid, _) = ada.paid_order(&product, 1).await;
+    let place = tempfile::tempdir().unwrap();
+    let backup = place.path().join("backup");
+    run(server.command().args(["backup", "--to"]).arg(&backup)).done();
+    server.stop();
+
+    let (copied, restored) = (place.path().join("copied"), place.path().join("restored"));
+    let mut copy = server.command();
+    copy.args(["copy", "--to", &format!("sqlite:{}", copied.display())]);
+    let mut restore = tradewind();
+    restore
+        .args(["restore", "--from"])
+        .arg(&backup)
+        .env("TRADEWIND_DATA", &restored);
+    for (name, command, data) in [("copy", &mut copy, &copied), ("restore", &mut restore, &restored)] {
+        cut_after_two_services(command);
+        let unfinished = format!("`tradewind {name}` was not finished here");
+        let migrate = || run(tradewind().arg("migrate").env("TRADEWIND_DATA", data));
+        migrate().failed(&[&unfinished]);
+        run(command.stderr(Stdio::piped())).done();
+        migrate().done();
+    }
+    std::fs::copy(server.data().join(LEDGER), copied.join(LEDGER)).unwrap();
+    server.set_variable("TRADEWIND_STORE", &format!("sqlite:{}", copied.display()));
+    server.start_again().await;
+    ada.moved_to(&server).until_order(&paid, "paid").await;
+}
+
+#[test]
+fn a_password_in_an_argument_that_is_no_url_is_not_repeated() {
+    for url in [
+        "oracle://ada:sesame@host/shop",
+        "postgres://ada:sesame@host",
+        "mysql://ada:sesame@host/a@b",
+    ] {
+        for arguments in [["copy", "--to", url], ["bench", "--store", url]] {
+            let (mut command, _directory) = crate::in_an_empty_directory(&arguments);
+            let ended = run(&mut command);
+            let said = ended.err();
+            assert!(!ended.0.status.success() && !said.contains("sesame"), "{said}");
+            assert!(said.contains(arguments[1]), "{said}");
+        }
+    }
 }
 
 #[tokio::test]

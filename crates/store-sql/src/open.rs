@@ -67,8 +67,8 @@ pub enum OpenError {
     },
     /// It is asked for an encrypted connection, and offers none, or one that is not trusted.
     #[error(
-        "there is no encrypted connection to {server} at {address} ({reason}): check that the file named in the URL is of the \
-         authority that has made the server's certificate"
+        "there is no encrypted connection to {server} at {address} ({reason}): check that the file named in the URL is there, \
+         and is of the authority that has made the server's certificate"
     )]
     Untrusted {
         /// What is there.

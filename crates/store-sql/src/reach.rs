@@ -60,8 +60,15 @@ fn refusal(target: &Target, error: Error, meaning: fn(&Error) -> Option<Meaning>
         },
         (Some(Meaning::Forbidden), _) => OpenError::Forbidden { server, database },
         (None, Error::Tls(reason)) => untrusted(server, address, reason),
-        // What came was no beginning of an encrypted connection that could go on.
-        (None, Error::Io(reason)) if reason.kind() == ErrorKind::InvalidData => untrusted(server, address, reason),
+        // What came was no beginning of an encrypted connection that could go on, or the file cannot be read.
+        (None, Error::Io(reason))
+            if matches!(
+                reason.kind(),
+                ErrorKind::InvalidData | ErrorKind::NotFound | ErrorKind::PermissionDenied
+            ) =>
+        {
+            untrusted(server, address, reason)
+        }
         (None, Error::Io(_)) => OpenError::Unreachable { server, address },
         (None, _) => error.into(),
     }

@@ -51,14 +51,6 @@ impl DataDirectory {
         }
     }
 
-    /// A directory that is there, whoever has locked it.
-    pub fn look(path: &Path) -> Result<Self> {
-        let path = path
-            .canonicalize()
-            .with_context(|| format!("cannot find {}; set TRADEWIND_DATA", path.display()))?;
-        Ok(Self { path, _lock: None })
-    }
-
     /// The directory as it is or would be, whoever has locked it.
     pub fn imagine(path: &Path) -> Result<Self> {
         let there = path.canonicalize().or_else(|_| std::path::absolute(path));

@@ -30,6 +30,32 @@ pub enum StoreUrl {
     Server(Driver, ServerUrl),
 }
 
+/// A URL as an argument of a command. It is understood only afterwards: what is said of an argument that cannot be would repeat
+/// it, password and all.
+#[derive(Clone)]
+pub struct UrlArgument(String);
+
+impl fmt::Debug for UrlArgument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UrlArgument")
+    }
+}
+
+impl FromStr for UrlArgument {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl UrlArgument {
+    /// What it says, or why that is no URL of a store.
+    pub fn parse(&self, argument: &str) -> Result<StoreUrl> {
+        self.0.parse().map_err(|error| anyhow!("{argument}: {error}"))
+    }
+}
+
 impl StoreUrl {
     /// What is spoken to there.
     #[must_use]

@@ -29,14 +29,24 @@ impl Purpose {
     }
 }
 
-/// Opens a store to fill it: one that is empty, or that the same command began to fill.
-pub async fn open(
-    place: &Place,
-    described: &Described,
+/// Opens stores to fill them: those that are empty, or that the same command began to fill. None is touched before all were
+/// looked at, and until each is whole nobody else opens any of them.
+pub async fn open_all(
+    places: &[(&Described, Place)],
     purpose: Purpose,
     ids: &Ids,
     clock: &dyn Clock,
-) -> Result<Arc<dyn Opened>> {
+) -> Result<Vec<Arc<dyn Opened>>> {
+    for (described, place) in places {
+        check_free(place, described, ids, clock).await?;
+    }
+    let opening = places
+        .iter()
+        .map(|(described, place)| place.open(described, vec![purpose.mark()], ids, clock));
+    futures::future::try_join_all(opening).await
+}
+
+async fn check_free(place: &Place, described: &Described, ids: &Ids, clock: &dyn Clock) -> Result<()> {
     match place.open(described, Vec::new(), ids, clock).await {
         Ok(store) => {
             let is_empty = is_empty(store.as_ref(), described).await?;
@@ -47,11 +57,11 @@ pub async fn open(
                     described.service
                 );
             }
+            Ok(())
         }
-        Err(error) if is_unfinished(&error) => {}
-        Err(error) => return Err(error),
+        Err(error) if is_unfinished(&error) => Ok(()),
+        Err(error) => Err(error),
     }
-    place.open(described, vec![purpose.mark()], ids, clock).await
 }
 
 async fn is_empty(store: &dyn Opened, described: &Described) -> Result<bool> {

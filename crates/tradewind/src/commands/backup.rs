@@ -38,7 +38,7 @@ type Snapshots = BTreeMap<Service, Box<dyn Snapshot>>;
 
 /// Backs up every service.
 pub async fn run(config: &Config, options: &Options) -> Result<()> {
-    let data = DataDirectory::look(&config.data)?;
+    let data = DataDirectory::imagine(&config.data)?;
     let clock = SystemClock::new();
     let ids = Ids::from_entropy();
     let opening = SERVICES.iter().map(|described| {

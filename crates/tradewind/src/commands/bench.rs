@@ -15,7 +15,7 @@ use crate::bench::plot;
 use crate::bench::report::{self, Report};
 use crate::bench::run::{self, Plan};
 use crate::output;
-use crate::stores::StoreUrl;
+use crate::stores::UrlArgument;
 
 /// How often the spinner turns.
 const TICK: Duration = Duration::from_millis(120);
@@ -42,7 +42,7 @@ pub struct Options {
     /// Measure on this store in place of the embedded one, beside what its database would do at the most; may be given several
     /// times. The bench fills it: a database must have a name that begins with `bench`, a directory (sqlite:PATH) must be empty
     #[arg(long, value_name = "URL", conflicts_with = "preload")]
-    store: Vec<StoreUrl>,
+    store: Vec<UrlArgument>,
     /// Draw the figures
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -57,6 +57,7 @@ pub async fn run(options: &Options) -> Result<ExitCode> {
         eprintln!("note: this is a debug build, many times slower; measure with `cargo run --release -- bench`");
     }
     let only = options.only.as_slice();
+    let stores = options.store.iter().map(|url| url.parse("--store"));
     let plan = Plan {
         duration: Duration::from_secs(options.seconds),
         connections: options.connections.clone(),
@@ -66,7 +67,7 @@ pub async fn run(options: &Options) -> Result<ExitCode> {
         },
         preload: options.preload,
         keep: options.keep.clone(),
-        stores: options.store.clone(),
+        stores: stores.collect::<Result<_>>()?,
     };
     ensure!(!plan.connections.is_empty(), "--connections names no number");
     // Before the work rather than after it: what cannot be written is known now.

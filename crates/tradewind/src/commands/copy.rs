@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use contracts::Service;
+use indicatif::ProgressBar;
 use kernel::clock::{Ids, SystemClock};
 use kernel::store::Opened;
 
@@ -10,7 +11,7 @@ use crate::carry::{self, Sum};
 use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::output;
-use crate::stores::{Place, Source, StoreUrl};
+use crate::stores::{Place, Source, StoreUrl, UrlArgument};
 use crate::system::{Described, SERVICES};
 
 /// From where, and where to.
@@ -18,10 +19,10 @@ use crate::system::{Described, SERVICES};
 pub struct Options {
     /// Where the data is now [default: as configured]
     #[arg(long, value_name = "URL")]
-    from: Option<StoreUrl>,
+    from: Option<UrlArgument>,
     /// Where it is to be: an empty database, or one that this command began to fill
     #[arg(long, value_name = "URL")]
-    to: StoreUrl,
+    to: UrlArgument,
     /// Only this service; the URLs are then those of its own store
     #[arg(long)]
     service: Option<Service>,
@@ -34,22 +35,45 @@ pub struct Options {
 pub async fn run(config: &Config, options: &Options) -> Result<()> {
     // What is copied must not change meanwhile.
     let data = DataDirectory::lock(&config.data)?;
-    let chosen = SERVICES
-        .iter()
-        .filter(|it| options.service.is_none_or(|service| service == it.service));
-    let mut copied = Vec::new();
-    for described in chosen {
+    let (clock, ids) = (SystemClock::new(), Ids::from_entropy());
+    let named_from = options.from.as_ref().map(|url| url.parse("--from")).transpose()?;
+    let named_to = options.to.parse("--to")?;
+    let mut from = Vec::new();
+    let mut to = Vec::new();
+    for described in &SERVICES {
         let service = described.service;
+        if options.service.is_some_and(|chosen| chosen != service) {
+            continue;
+        }
         let place = |url: &StoreUrl| match options.service {
             Some(_) => Place::at(service, url),
             None => Place::within(service, url),
         };
-        let from = options
-            .from
-            .as_ref()
-            .map_or_else(|| Place::of(service, config, &data), place);
-        let to = place(&options.to);
-        let sum = copy(described, &from, &to, options.json).await?;
+        let named = named_from.as_ref().map(place);
+        let (source, target) = (
+            named.unwrap_or_else(|| Place::of(service, config, &data)),
+            place(&named_to),
+        );
+        if source == target {
+            bail!("the store of {service} is at {target} already; name another place");
+        }
+        from.push((described, source));
+        to.push((described, target));
+    }
+    let opening = from.iter().map(async |(described, place)| {
+        let source = Source::of(place, described, &ids, &clock).await?;
+        source.check_unused(&clock).await?;
+        anyhow::Ok(source)
+    });
+    let sources = futures::future::try_join_all(opening).await?;
+    let targets = target::open_all(&to, Purpose::Copy, &ids, &clock).await?;
+    let mut copied = Vec::new();
+    for ((source, target), (described, place)) in sources.iter().zip(&targets).zip(&to) {
+        let service = described.service;
+        let bar = carry::progress(service, options.json)?;
+        let sum = copy(described, source, target.as_ref(), &bar).await;
+        let sum = sum.with_context(|| format!("cannot copy {service} to {place}"))?;
+        bar.finish_and_clear();
         if !options.json {
             let Sum {
                 events,
@@ -57,61 +81,56 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
                 checksum,
             } = &sum;
             output::line(format_args!(
-                "{:<14} {events:>10} events {documents:>10} documents   {}   {to}",
+                "{:<14} {events:>10} events {documents:>10} documents   {}   {place}",
                 service.as_str(),
                 &checksum[..12]
             ))?;
         }
-        copied.push(serde_json::json!({"service": service, "to": to.to_string(), "held": sum}));
+        copied.push(serde_json::json!({"service": service, "to": place.to_string(), "held": sum}));
+    }
+    for (source, target) in sources.iter().zip(&targets) {
+        source.close().await;
+        target.finish_rebuild().await?;
+        target.close().await;
     }
     match options.json {
         true => output::json(&copied),
-        false => output::line("Both hold the same. Set TRADEWIND_STORE (or the service's own) to where it is now."),
+        false => output::line(
+            "Both hold the same. Set TRADEWIND_STORE (or the service's own) to where it is now; what was copied is left as \
+             it was.",
+        ),
     }
 }
 
-async fn copy(described: &Described, from: &Place, to: &Place, quiet: bool) -> Result<Sum> {
+async fn copy(described: &Described, from: &Source, to: &dyn Opened, bar: &ProgressBar) -> Result<Sum> {
     let service = described.service;
-    if from == to {
-        bail!("the store of {service} is at {to} already; name another place");
-    }
-    let (clock, ids) = (SystemClock::new(), Ids::from_entropy());
     let collections = described.by_name();
-    let bar = carry::progress(service, quiet)?;
-    let held = Source::of(from, described, &ids, &clock).await?;
-    held.check_unused(&clock).await?;
-    let mut source = held.snapshot().await?;
-    let store = target::open(to, described, Purpose::Copy, &ids, &clock).await?;
+    let mut source = from.snapshot().await?;
     let epoch = source.head().epoch;
-    check_continues(store.as_ref(), source.head(), to).await?;
-    carry::fill(source.as_mut(), store.as_ref(), &collections, epoch, &bar)
+    check_continues(to, source.head()).await?;
+    carry::fill(source.as_mut(), to, &collections, epoch, bar)
         .await
-        .with_context(|| format!("{to} is not whole; run this again to go on"))?;
+        .context("the copy is not whole; run this again to go on")?;
     drop(source);
     // Looked at anew: whatever was written since the copy began makes it worthless.
-    let mut source = held.snapshot().await?;
-    let mut target = store.snapshot().await?;
-    let sum = carry::sum(source.as_mut(), &collections, &bar).await?;
-    let copied = carry::sum(target.as_mut(), &collections, &bar).await?;
+    let mut source = from.snapshot().await?;
+    let mut target = to.snapshot().await?;
+    let sum = carry::sum(source.as_mut(), &collections, bar).await?;
+    let copied = carry::sum(target.as_mut(), &collections, bar).await?;
     if sum != copied {
         bail!(
-            "{service} has changed while it was copied, or the copy is wrong: {sum:?} became {copied:?}; stop whatever \
-             uses {from}, remove {to}, and run this again"
+            "{service} has changed while it was copied, or the copy is wrong: {sum:?} became {copied:?}; stop whatever uses \
+             the store that is copied, and remove the copy"
         );
     }
-    drop((source, target));
-    held.close().await;
-    store.finish_rebuild().await?;
-    store.close().await;
-    bar.finish_and_clear();
     Ok(sum)
 }
 
 /// Whether what is there already is the beginning of the same journal.
-async fn check_continues(store: &dyn Opened, source: &kernel::store::Head, to: &Place) -> Result<()> {
+async fn check_continues(store: &dyn Opened, source: &kernel::store::Head) -> Result<()> {
     let head = store.tail(kernel::event::Position::START, 0).await?.head;
     if head.position.0 > 0 && (head.epoch != source.epoch || head.position > source.position) {
-        bail!("{to} holds the beginning of another store's copy; remove it, or name another place");
+        bail!("it holds the beginning of another store's copy: remove it, or name another place");
     }
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! `tradewind restore`: services from a backup, each journal beginning a new life.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use contracts::Service;
+use indicatif::ProgressBar;
 use kernel::clock::{Clock as _, Ids, SystemClock};
 use kernel::event::Epoch;
 use kernel::reaction::{Adopted, adopt, note_restore};
@@ -39,24 +40,31 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
     let manifest = backup::manifest(&options.from)?;
     // Of the others too: they are told where they stand.
     let (clock, ids) = (SystemClock::new(), Ids::from_entropy());
-    let places = SERVICES.map(|described| (Place::of(described.service, config, &data), described));
+    let places = SERVICES
+        .iter()
+        .map(|described| (described, Place::of(described.service, config, &data)));
+    let mut places: Vec<(&Described, Place)> = places.collect();
     let checks = places
         .iter()
-        .map(|(place, described)| place.check_unused(described, &ids, &clock));
+        .map(|(described, place)| place.check_unused(described, &ids, &clock));
     futures::future::try_join_all(checks).await?;
+    places.retain(|(described, _)| options.service.is_none_or(|chosen| chosen == described.service));
+    let missing = places
+        .iter()
+        .find(|(described, _)| !manifest.services.contains_key(&described.service));
+    if let Some((described, _)) = missing {
+        bail!("the backup has nothing of {}", described.service);
+    }
+    let stores = target::open_all(&places, Purpose::Restore, &ids, &clock).await?;
     let mut restored = Vec::new();
-    for described in &SERVICES {
+    for ((described, place), store) in places.iter().zip(&stores) {
         let service = described.service;
-        if options.service.is_some_and(|chosen| chosen != service) {
-            continue;
-        }
-        let Some(kept) = manifest.services.get(&service) else {
-            bail!("the backup has nothing of {service}");
-        };
-        let place = Place::of(service, config, &data);
-        restore(described, &place, kept, options)
+        let kept = &manifest.services[&service];
+        let bar = carry::progress(service, options.json)?;
+        fill(described, place, store.as_ref(), kept, &options.from, &bar)
             .await
             .with_context(|| format!("cannot restore {service}"))?;
+        bar.finish_and_clear();
         if !options.json {
             let Sum {
                 events,
@@ -70,6 +78,12 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
             ))?;
         }
         restored.push(serde_json::json!({"service": service, "held": kept.sum}));
+    }
+    for ((described, _), store) in places.iter().zip(&stores) {
+        let continued = manifest.services[&described.service].epoch();
+        note_restore(store.as_ref(), ids.uuid(clock.now()), continued).await?;
+        store.finish_rebuild().await?;
+        store.close().await;
     }
     let adopted = adopt_all(config, &data).await?;
     if options.json {
@@ -88,20 +102,24 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
     output::line(format_args!("{lanes} lanes of consumers go on where they were"))
 }
 
-async fn restore(described: &Described, place: &Place, kept: &Kept, options: &Options) -> Result<()> {
-    let service = described.service;
+/// Fills a store, and sees that it holds what was kept.
+async fn fill(
+    described: &Described,
+    place: &Place,
+    store: &dyn Opened,
+    kept: &Kept,
+    from: &Path,
+    bar: &ProgressBar,
+) -> Result<()> {
     let (clock, ids) = (SystemClock::new(), Ids::from_entropy());
     let collections = described.by_name();
-    let bar = carry::progress(service, options.json)?;
-    let store = target::open(place, described, Purpose::Restore, &ids, &clock).await?;
-    let mut reading = Reading::open(&options.from, service, kept)?;
-    let continued = kept.epoch();
+    let mut reading = Reading::open(from, described.service, kept)?;
     let epoch = Epoch(ids.uuid(clock.now()));
-    carry::fill(&mut reading, store.as_ref(), &collections, epoch, &bar)
+    carry::fill(&mut reading, store, &collections, epoch, bar)
         .await
         .with_context(|| format!("{place} is not whole; run this again to go on"))?;
     let mut snapshot = store.snapshot().await?;
-    let held = carry::sum(snapshot.as_mut(), &collections, &bar).await?;
+    let held = carry::sum(snapshot.as_mut(), &collections, bar).await?;
     drop(snapshot);
     if held != kept.sum {
         bail!(
@@ -110,10 +128,6 @@ async fn restore(described: &Described, place: &Place, kept: &Kept, options: &Op
             kept.sum
         );
     }
-    note_restore(store.as_ref(), ids.uuid(clock.now()), continued).await?;
-    store.finish_rebuild().await?;
-    store.close().await;
-    bar.finish_and_clear();
     Ok(())
 }
 

@@ -30,7 +30,8 @@ impl Source {
     /// Makes and migrates nothing: what opening would change is refused.
     pub async fn of(place: &Place, described: &Described, ids: &Ids, clock: &dyn Clock) -> Result<Self> {
         let kept = match &place.url {
-            StoreUrl::Sqlite(path) => Kept::InFile(path.clone()),
+            StoreUrl::Sqlite(path) if path.exists() => Kept::InFile(path.clone()),
+            StoreUrl::Sqlite(_) => bail!("there is no store of {} at {place}: check the path", place.service),
             StoreUrl::Server(..) => {
                 if !place.plan(described, ids, clock).await?.is_empty() {
                     bail!(
