@@ -58,7 +58,7 @@ impl Books {
     /// Where the server's configuration says.
     pub fn of(server: &Server) -> Self {
         let config = Config::read(None, b"", server.environment().clone()).unwrap();
-        let data = DataDirectory::look(&server.data()).unwrap();
+        let data = DataDirectory::imagine(&server.data()).unwrap();
         let stores = Service::ALL.iter().map(|&service| {
             let place = Place::of(service, &config, &data);
             let store = match place.file() {
