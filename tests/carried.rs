@@ -90,7 +90,7 @@ async fn a_shop_outgrows_its_files_and_comes_back(kind: Kind) {
     }
     let nothing = refused(&mut copy(&elsewhere, &mistyped.url(), &files("after")));
     assert!(
-        nothing.contains("there is no store of users") && nothing.contains("check the URL"),
+        nothing.contains("there is no store of") && nothing.contains("check the URL"),
         "{nothing}"
     );
     server.stop();
