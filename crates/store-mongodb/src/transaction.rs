@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bson::{Document, doc};
 use kernel::document::{Column, Key};
 use kernel::event::{Recorded, StreamId};
-use kernel::store::serial::{Keys, Latest, Row, Transaction};
+use kernel::store::serial::{Keys, Latest, Row, Subjects, Transaction, Versions};
 use kernel::store::{CommitError, Head, Schema, StoreError};
 use mongodb::error::Error;
 use mongodb::options::{Hint, ReadConcern, ReturnDocument};
@@ -120,6 +120,45 @@ impl MongodbTransaction {
         Ok(found.map(|row| row.latest()).transpose()?)
     }
 
+    async fn document_versions(&mut self, keys: &Keys<'_>) -> Result<HashMap<Key, u64>, CommitError> {
+        if keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let heads = self.database.collection::<Document>(HEAD);
+        let join = heads.aggregate(each::versions_of(keys)).session(&mut self.session);
+        let mut joined = statement(&mut self.is_transient, join.into_future()).await?;
+        match statement(&mut self.is_transient, joined.advance(&mut self.session)).await? {
+            true => Ok(each::versions_in(joined.current(), keys)?),
+            false => Err(rows::damaged("the head is missing").into()),
+        }
+    }
+
+    async fn stream_versions(&mut self, streams: &[&StreamId]) -> Result<HashMap<StreamId, u64>, CommitError> {
+        if streams.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let ids: Vec<&str> = streams.iter().map(|stream| stream.as_str()).collect();
+        // In this form it is one step into the index for each stream, however long the streams are.
+        let pipeline = [
+            doc! { "$match": { "stream": { "$in": ids } } },
+            doc! { "$sort": { "stream": -1, "version": -1 } },
+            doc! { "$group": { "_id": "$stream", "version": { "$first": "$version" } } },
+        ];
+        let journal = self.database.collection::<Document>(JOURNAL);
+        let aggregate = journal
+            .aggregate(pipeline)
+            .hint(Hint::Name(BY_STREAM.to_owned()))
+            .session(&mut self.session);
+        let mut found = statement(&mut self.is_transient, aggregate.into_future()).await?;
+        let mut versions = HashMap::new();
+        while statement(&mut self.is_transient, found.advance(&mut self.session)).await? {
+            let row = found.current();
+            let stream = StreamId::new(row.get_str("_id").map_err(rows::damaged)?);
+            versions.insert(stream, rows::version(row)?);
+        }
+        Ok(versions)
+    }
+
     /// Sends one command's worth of documents.
     async fn update(&mut self, collection: &str, updates: &[Update<'_>]) -> Result<(), CommitError> {
         let command = UpdateCommand {
@@ -150,37 +189,11 @@ impl Transaction for MongodbTransaction {
         Ok((head.head()?, self.latest(writer).await?))
     }
 
-    async fn versions(&mut self, keys: &Keys<'_>) -> Result<HashMap<Key, u64>, CommitError> {
-        let heads = self.database.collection::<Document>(HEAD);
-        let join = heads.aggregate(each::versions_of(keys)).session(&mut self.session);
-        let mut joined = statement(&mut self.is_transient, join.into_future()).await?;
-        match statement(&mut self.is_transient, joined.advance(&mut self.session)).await? {
-            true => Ok(each::versions_in(joined.current(), keys)?),
-            false => Err(rows::damaged("the head is missing").into()),
-        }
-    }
-
-    async fn stream_versions(&mut self, streams: &[&StreamId]) -> Result<HashMap<StreamId, u64>, CommitError> {
-        let ids: Vec<&str> = streams.iter().map(|stream| stream.as_str()).collect();
-        // In this form it is one step into the index for each stream, however long the streams are.
-        let pipeline = [
-            doc! { "$match": { "stream": { "$in": ids } } },
-            doc! { "$sort": { "stream": -1, "version": -1 } },
-            doc! { "$group": { "_id": "$stream", "version": { "$first": "$version" } } },
-        ];
-        let journal = self.database.collection::<Document>(JOURNAL);
-        let aggregate = journal
-            .aggregate(pipeline)
-            .hint(Hint::Name(BY_STREAM.to_owned()))
-            .session(&mut self.session);
-        let mut found = statement(&mut self.is_transient, aggregate.into_future()).await?;
-        let mut versions = HashMap::new();
-        while statement(&mut self.is_transient, found.advance(&mut self.session)).await? {
-            let row = found.current();
-            let stream = StreamId::new(row.get_str("_id").map_err(rows::damaged)?);
-            versions.insert(stream, rows::version(row)?);
-        }
-        Ok(versions)
+    async fn versions(&mut self, of: &Subjects<'_>) -> Result<Versions, CommitError> {
+        Ok(Versions {
+            documents: self.document_versions(&of.documents).await?,
+            streams: self.stream_versions(&of.streams).await?,
+        })
     }
 
     async fn append(&mut self, events: &[Recorded]) -> Result<(), CommitError> {
@@ -226,7 +239,16 @@ impl Transaction for MongodbTransaction {
         Ok(())
     }
 
-    async fn leave(&mut self, head: &Head, writer: &str, latest: Latest) -> Result<(), CommitError> {
+    async fn leave(
+        &mut self,
+        events: &[Recorded],
+        head: &Head,
+        writer: &str,
+        latest: Latest,
+    ) -> Result<(), CommitError> {
+        if !events.is_empty() {
+            self.append(events).await?;
+        }
         let heads = self.database.collection::<Document>(HEAD);
         let moved = heads.update_one(doc! { "_id": HEAD_ID }, rows::moved(head));
         statement(&mut self.is_transient, moved.session(&mut self.session)).await?;

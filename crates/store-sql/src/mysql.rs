@@ -187,7 +187,7 @@ impl Opened for MysqlStore {
     async fn load(&self, load: Load) -> Result<(), CommitError> {
         let (pool, statements) = (self.pool.clone(), Arc::clone(&self.statements));
         network::write(async move {
-            let begin = MysqlTransaction::begin(&pool, statements);
+            let begin = MysqlTransaction::new(&pool, statements);
             network::load(begin, &load).await
         })
         .await
@@ -197,7 +197,7 @@ impl Opened for MysqlStore {
         let connect = self.pool.connect_options();
         let one = pool(&self.server, &connect, 1).connect_lazy_with((*connect).clone());
         for batch in batches {
-            let transaction = MysqlTransaction::begin(&one, Arc::clone(&self.statements)).await?;
+            let transaction = MysqlTransaction::alone(&one, Arc::clone(&self.statements)).await?;
             after = network::insert(transaction, &batch, after).await?;
         }
         one.close().await;
@@ -215,7 +215,7 @@ impl Store for MysqlStore {
         batch.check(&self.schema)?;
         let (pool, statements) = (self.pool.clone(), Arc::clone(&self.statements));
         network::write(async move {
-            let begin = || MysqlTransaction::begin(&pool, Arc::clone(&statements));
+            let begin = || MysqlTransaction::new(&pool, Arc::clone(&statements));
             network::commit(begin, &batch).await
         })
         .await
@@ -266,7 +266,7 @@ async fn get(pool: &MySqlPool, keys: &[Key]) -> Result<Vec<Option<Stored>>, Stor
         [] => return Ok(Vec::new()),
         // One statement is one snapshot, so that documents that were committed together are seen together.
         [_] => Held::of(pool).await?,
-        _ => Held::begin(pool, BEGIN_SNAPSHOT).await?,
+        _ => Held::begun(pool, BEGIN_SNAPSHOT).await?,
     };
     let mut found = HashMap::new();
     for group in &groups {
@@ -282,7 +282,7 @@ async fn query(pool: &MySqlPool, dialect: &'static Dialect, query: &Query) -> Re
     let mut held = match sections {
         [] => return Ok(page.finish()),
         [_] => Held::of(pool).await?,
-        _ => Held::begin(pool, BEGIN_SNAPSHOT).await?,
+        _ => Held::begun(pool, BEGIN_SNAPSHOT).await?,
     };
     for section in sections {
         read_section(&mut held, dialect, query, *section, &mut page).await?;

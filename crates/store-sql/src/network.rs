@@ -11,12 +11,13 @@ use kernel::document::{Collection, ColumnType, Key, Value};
 use kernel::event::Position;
 use kernel::store::carry::{Carried, Load};
 use kernel::store::serial::{self, Keys, Latest, Written};
-use kernel::store::{Batch, CommitError, Committed, Found, Query, Schema, StoreError, Stored};
+use kernel::store::{Batch, CommitError, Committed, Found, Head, Query, Schema, StoreError, Stored};
 use tokio::time::{Instant, timeout};
 
 pub(crate) use crate::network::held::{BEGIN, Held, pool};
 use crate::open::OpenError;
 use crate::rows::{self, Cells};
+use crate::schema;
 
 /// How long a read may take; longer than servers are told that a statement may, since their answer says more.
 pub(crate) const READ_MAX: Duration = Duration::from_secs(20);
@@ -312,8 +313,26 @@ pub(crate) fn stored(row: &impl Cells, first: usize) -> Result<Stored, StoreErro
     })
 }
 
+/// Begins, takes the head row and reads a writer's latest batch. The last is a statement of its own: the one before may have
+/// waited, and sees of other tables what was there before.
+pub(crate) fn take_head(writer: &str) -> String {
+    let writer = schema::literal(writer);
+    format!(
+        "{BEGIN}; SELECT epoch, position, time, lanes FROM head WHERE one = 1 FOR UPDATE; \
+         SELECT id, last FROM batches WHERE writer = {writer}"
+    )
+}
+
+/// What that gave.
+pub(crate) fn head_and_latest(rows: &[impl Cells]) -> Result<(Head, Option<Latest>), CommitError> {
+    let [head, latest @ ..] = rows else {
+        return Err(rows::damaged("the head is missing").into());
+    };
+    Ok((rows::head(head)?, latest.first().map(self::latest).transpose()?))
+}
+
 /// `id, last` of a writer's batch.
-pub(crate) fn latest(row: &impl Cells) -> Result<Latest, StoreError> {
+fn latest(row: &impl Cells) -> Result<Latest, StoreError> {
     Ok(Latest {
         batch: row.text(0)?.parse().map_err(rows::damaged)?,
         last: Position(rows::count(row, 1)?),

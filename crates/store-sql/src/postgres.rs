@@ -195,7 +195,7 @@ impl Opened for PostgresStore {
     async fn load(&self, load: Load) -> Result<(), CommitError> {
         let (pool, statements) = (self.pool.clone(), Arc::clone(&self.statements));
         network::write(async move {
-            let begin = PostgresTransaction::begin(&pool, statements);
+            let begin = PostgresTransaction::new(&pool, statements);
             network::load(begin, &load).await
         })
         .await
@@ -205,7 +205,7 @@ impl Opened for PostgresStore {
         let connect = self.pool.connect_options();
         let one = pool(&connect, 1).connect_lazy_with((*connect).clone());
         for batch in batches {
-            let transaction = PostgresTransaction::begin(&one, Arc::clone(&self.statements)).await?;
+            let transaction = PostgresTransaction::alone(&one, Arc::clone(&self.statements)).await?;
             after = network::insert(transaction, &batch, after).await?;
         }
         one.close().await;
@@ -235,7 +235,7 @@ impl Store for PostgresStore {
         batch.check(&self.schema)?;
         let (pool, statements) = (self.pool.clone(), Arc::clone(&self.statements));
         network::write(async move {
-            let begin = || PostgresTransaction::begin(&pool, Arc::clone(&statements));
+            let begin = || PostgresTransaction::new(&pool, Arc::clone(&statements));
             network::commit(begin, &batch).await
         })
         .await
@@ -304,7 +304,7 @@ async fn query(pool: &PgPool, query: &Query) -> Result<Vec<Found>, StoreError> {
     let mut held = match sections {
         [] => return Ok(page.finish()),
         [_] => Held::of(pool).await?,
-        _ => Held::begin(pool, BEGIN_READING).await?,
+        _ => Held::begun(pool, BEGIN_READING).await?,
     };
     for section in sections {
         read_section(&mut held, query, *section, &mut page).await?;

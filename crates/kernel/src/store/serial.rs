@@ -24,11 +24,8 @@ pub trait Transaction: Send {
     /// latest batch.
     async fn take_head(&mut self, writer: &str) -> Result<(Head, Option<Latest>), CommitError>;
 
-    /// The versions of the documents that are there.
-    async fn versions(&mut self, keys: &Keys<'_>) -> Result<HashMap<Key, u64>, CommitError>;
-
-    /// The last versions of the streams that are there.
-    async fn stream_versions(&mut self, streams: &[&StreamId]) -> Result<HashMap<StreamId, u64>, CommitError>;
+    /// The versions of those of the documents and streams that are there.
+    async fn versions(&mut self, of: &Subjects<'_>) -> Result<Versions, CommitError>;
 
     /// Adds events to the journal.
     async fn append(&mut self, events: &[Recorded]) -> Result<(), CommitError>;
@@ -39,8 +36,14 @@ pub trait Transaction: Send {
     /// Removes documents of one collection that are there.
     async fn delete(&mut self, collection: &'static str, ids: &[&str]) -> Result<(), CommitError>;
 
-    /// Leaves the head as it is now, its epoch too, and the writer's batch.
-    async fn leave(&mut self, head: &Head, writer: &str, latest: Latest) -> Result<(), CommitError>;
+    /// Adds events to the journal, and leaves the head as it is now, its epoch too, and the writer's batch.
+    async fn leave(
+        &mut self,
+        events: &[Recorded],
+        head: &Head,
+        writer: &str,
+        latest: Latest,
+    ) -> Result<(), CommitError>;
 }
 
 /// A writer's latest batch, and where it ended.
@@ -54,6 +57,24 @@ pub struct Latest {
 
 /// Ids by collection.
 pub type Keys<'a> = BTreeMap<&'static str, Vec<&'a str>>;
+
+/// What a batch is about: something expects a version of each.
+#[derive(Debug, Default)]
+pub struct Subjects<'a> {
+    /// Every document that it names.
+    pub documents: Keys<'a>,
+    /// Every stream that it adds to, once.
+    pub streams: Vec<&'a StreamId>,
+}
+
+/// The versions of what is there.
+#[derive(Debug, Default)]
+pub struct Versions {
+    /// Of documents.
+    pub documents: HashMap<Key, u64>,
+    /// Of streams: that of the last event.
+    pub streams: HashMap<StreamId, u64>,
+}
 
 /// A document to write, with the version that it gets.
 #[derive(Debug)]
@@ -86,11 +107,12 @@ pub async fn write(transaction: &mut dyn Transaction, batch: &Batch) -> Result<W
     if batch.time < head.time {
         return Err(CommitError::Conflict(vec![Conflict::Time(head.time)]));
     }
-    let versions = versions(transaction, batch).await?;
+    let Versions {
+        documents: versions,
+        streams,
+    } = versions(transaction, batch).await?;
     let mut conflicts = document_conflicts(batch, &versions);
-    if !batch.events.is_empty() {
-        conflicts.extend(stream_conflicts(transaction, batch).await?);
-    }
+    conflicts.extend(stream_conflicts(batch, streams));
     if !conflicts.is_empty() {
         return Err(CommitError::Conflict(conflicts));
     }
@@ -100,13 +122,10 @@ pub async fn write(transaction: &mut dyn Transaction, batch: &Batch) -> Result<W
     for (collection, ids) in deleted(batch, &versions) {
         transaction.delete(collection, &ids).await?;
     }
-    if !batch.events.is_empty() {
-        let events = recorded(batch, &mut head);
-        transaction.append(&events).await?;
-    }
+    let events = recorded(batch, &mut head);
     let last = head.position;
     let latest = Latest { batch: batch.id, last };
-    transaction.leave(&head, &batch.writer, latest).await?;
+    transaction.leave(&events, &head, &batch.writer, latest).await?;
     Ok(Written::Now(Committed { last }))
 }
 
@@ -126,9 +145,6 @@ pub async fn insert(transaction: &mut dyn Transaction, batch: &Batch, after: Pos
 /// Writes a part of another store into a transaction, which is then to be committed.
 pub async fn load(transaction: &mut dyn Transaction, load: &Load) -> Result<(), CommitError> {
     transaction.take_head(LOADER).await?;
-    if !load.events.is_empty() {
-        transaction.append(&load.events).await?;
-    }
     if let Some((collection, documents)) = &load.documents {
         let rows: Vec<Row<'_>> = documents.iter().map(Row::from).collect();
         transaction.put(collection.name, &rows).await?;
@@ -137,7 +153,7 @@ pub async fn load(transaction: &mut dyn Transaction, load: &Load) -> Result<(), 
         batch: Uuid::nil(),
         last: load.head.position,
     };
-    transaction.leave(&load.head, LOADER, latest).await
+    transaction.leave(&load.events, &load.head, LOADER, latest).await
 }
 
 impl<'a> From<&'a Carried> for Row<'a> {
@@ -151,19 +167,22 @@ impl<'a> From<&'a Carried> for Row<'a> {
     }
 }
 
-/// Of every document that the batch names.
-async fn versions(transaction: &mut dyn Transaction, batch: &Batch) -> Result<HashMap<Key, u64>, CommitError> {
-    let mut keys = Keys::new();
+/// Of all that the batch is about.
+async fn versions(transaction: &mut dyn Transaction, batch: &Batch) -> Result<Versions, CommitError> {
+    let mut subjects = Subjects::default();
     let puts = batch.puts.iter().map(|put| &put.key);
     let deletes = batch.deletes.iter().map(|delete| &delete.key);
     let reads = batch.reads.iter().map(|(key, _)| key);
     for key in puts.chain(deletes).chain(reads) {
-        keys.entry(key.collection).or_default().push(&key.id);
+        subjects.documents.entry(key.collection).or_default().push(&key.id);
     }
-    if keys.is_empty() {
-        return Ok(HashMap::new());
+    subjects.streams = batch.events.iter().map(|event| &event.stream).collect();
+    subjects.streams.sort_unstable();
+    subjects.streams.dedup();
+    if subjects.documents.is_empty() && subjects.streams.is_empty() {
+        return Ok(Versions::default());
     }
-    transaction.versions(&keys).await
+    transaction.versions(&subjects).await
 }
 
 /// Each document that is not as expected, once.
@@ -188,11 +207,7 @@ fn document_conflicts(batch: &Batch, versions: &HashMap<Key, u64>) -> Vec<Confli
 }
 
 /// Each stream of which an event is not the next one, once.
-async fn stream_conflicts(transaction: &mut dyn Transaction, batch: &Batch) -> Result<Vec<Conflict>, CommitError> {
-    let mut streams: Vec<&StreamId> = batch.events.iter().map(|event| &event.stream).collect();
-    streams.sort_unstable();
-    streams.dedup();
-    let mut last = transaction.stream_versions(&streams).await?;
+fn stream_conflicts(batch: &Batch, mut last: HashMap<StreamId, u64>) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
     for event in &batch.events {
         let before = last.insert(event.stream.clone(), event.version).unwrap_or(0);
@@ -201,7 +216,7 @@ async fn stream_conflicts(transaction: &mut dyn Transaction, batch: &Batch) -> R
             conflicts.push(conflict);
         }
     }
-    Ok(conflicts)
+    conflicts
 }
 
 /// By collection, each with its next version.

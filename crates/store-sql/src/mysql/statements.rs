@@ -10,9 +10,6 @@ use kernel::store::{CommitError, Schema};
 use crate::schema::quoted;
 
 pub(super) const HEAD: &str = "SELECT epoch, position, time, lanes FROM head WHERE one = 1";
-pub(super) const TAKE_HEAD: &str = "SELECT epoch, position, time, lanes FROM head WHERE one = 1 FOR UPDATE";
-/// A statement after the one above: that one may have waited, and sees of other tables what was there before.
-pub(super) const LATEST: &str = "SELECT id, last FROM batches WHERE writer = ?";
 pub(super) const ADVANCE: &str = "UPDATE head SET epoch = ?, position = ?, time = ?, lanes = ? WHERE one = 1";
 pub(super) const LEAVE_BATCH: &str = "INSERT INTO batches (writer, id, last) VALUES (?, ?, ?)
     ON DUPLICATE KEY UPDATE id = VALUES(id), last = VALUES(last)";

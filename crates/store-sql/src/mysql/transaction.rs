@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kernel::document::{Key, Value};
 use kernel::event::{Recorded, StreamId};
-use kernel::store::serial::{Keys, Latest, Row, Transaction};
+use kernel::store::serial::{Keys, Latest, Row, Subjects, Transaction, Versions};
 use kernel::store::{CommitError, Head, StoreError};
 use sqlx::mysql::{MySqlArguments, MySqlPool};
 use sqlx::query::Query;
@@ -28,44 +28,23 @@ pub(super) struct MysqlTransaction {
 }
 
 impl MysqlTransaction {
-    pub(super) async fn begin(pool: &MySqlPool, statements: Arc<Statements>) -> Result<Self, StoreError> {
-        let held = Held::begin(pool, BEGIN).await?;
+    /// Begins once it takes the head, in the same round trip.
+    pub(super) async fn new(pool: &MySqlPool, statements: Arc<Statements>) -> Result<Self, StoreError> {
         Ok(Self {
-            held,
+            held: Held::of(pool).await?,
             statements,
             is_rolled_back: false,
         })
     }
-}
 
-#[async_trait]
-impl network::Transaction for MysqlTransaction {
-    async fn commit(&mut self) -> Result<(), CommitError> {
-        self.held.commit().await.map_err(|error| self.of_commit(&error))
+    /// Begins without the head, which is not taken then.
+    pub(super) async fn alone(pool: &MySqlPool, statements: Arc<Statements>) -> Result<Self, StoreError> {
+        let mut transaction = Self::new(pool, statements).await?;
+        transaction.held.begin(BEGIN).await?;
+        Ok(transaction)
     }
 
-    fn is_to_begin_again(&self) -> bool {
-        self.is_rolled_back
-    }
-
-    fn give_back(self) {
-        self.held.give_back();
-    }
-}
-
-#[async_trait]
-impl Transaction for MysqlTransaction {
-    async fn take_head(&mut self, writer: &str) -> Result<(Head, Option<Latest>), CommitError> {
-        let head = sqlx::query(statements::TAKE_HEAD).fetch_one(&mut *self.held).await;
-        let head = rows::head(&head.map_err(|error| self.of_statement(&error))?)?;
-        let latest = sqlx::query(statements::LATEST).bind(writer);
-        let latest = latest.fetch_optional(&mut *self.held).await;
-        let latest = latest.map_err(|error| self.of_statement(&error))?;
-        let latest = latest.as_ref().map(network::latest).transpose()?;
-        Ok((head, latest))
-    }
-
-    async fn versions(&mut self, keys: &Keys<'_>) -> Result<HashMap<Key, u64>, CommitError> {
+    async fn document_versions(&mut self, keys: &Keys<'_>) -> Result<HashMap<Key, u64>, CommitError> {
         let mut versions = HashMap::new();
         for group in statements::groups(keys) {
             let mut select = sqlx::query(AssertSqlSafe(statements::of_each(&group, "version")));
@@ -98,6 +77,36 @@ impl Transaction for MysqlTransaction {
             }
         }
         Ok(versions)
+    }
+}
+
+#[async_trait]
+impl network::Transaction for MysqlTransaction {
+    async fn commit(&mut self) -> Result<(), CommitError> {
+        self.held.commit().await.map_err(|error| self.of_commit(&error))
+    }
+
+    fn is_to_begin_again(&self) -> bool {
+        self.is_rolled_back
+    }
+
+    fn give_back(self) {
+        self.held.give_back();
+    }
+}
+
+#[async_trait]
+impl Transaction for MysqlTransaction {
+    async fn take_head(&mut self, writer: &str) -> Result<(Head, Option<Latest>), CommitError> {
+        let found = self.held.begin_reading(network::take_head(writer)).await;
+        network::head_and_latest(&found.map_err(|error| self.of_statement(&error))?)
+    }
+
+    async fn versions(&mut self, of: &Subjects<'_>) -> Result<Versions, CommitError> {
+        Ok(Versions {
+            documents: self.document_versions(&of.documents).await?,
+            streams: self.stream_versions(&of.streams).await?,
+        })
     }
 
     async fn append(&mut self, events: &[Recorded]) -> Result<(), CommitError> {
@@ -152,7 +161,14 @@ impl Transaction for MysqlTransaction {
         Ok(())
     }
 
-    async fn leave(&mut self, head: &Head, writer: &str, latest: Latest) -> Result<(), CommitError> {
+    async fn leave(
+        &mut self,
+        events: &[Recorded],
+        head: &Head,
+        writer: &str,
+        latest: Latest,
+    ) -> Result<(), CommitError> {
+        self.append(events).await?;
         let lanes = serde_json::to_string(&head.lanes).expect("a list of numbers is JSON");
         let advance = sqlx::query(statements::ADVANCE)
             .bind(head.epoch.0.to_string())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kernel::store::StoreError;
 use sqlx::pool::{PoolConnection, PoolOptions};
-use sqlx::{Connection as _, Database, Executor, Pool};
+use sqlx::{AssertSqlSafe, Connection as _, Database, Executor, Pool};
 use tokio::time::timeout;
 
 use super::unavailable;
@@ -58,12 +58,23 @@ where
     }
 
     /// With a transaction, which this statement begins.
-    pub(crate) async fn begin(pool: &Pool<DB>, statement: &'static str) -> Result<Self, StoreError> {
+    pub(crate) async fn begun(pool: &Pool<DB>, statement: &'static str) -> Result<Self, StoreError> {
         let mut held = Self::of(pool).await?;
-        let begun = held.execute(statement).await;
-        begun.map_err(|error| unavailable(&error))?;
-        held.has_begun = true;
+        held.begin(statement).await?;
         Ok(held)
+    }
+
+    /// Begins a transaction by this statement.
+    pub(crate) async fn begin(&mut self, statement: &'static str) -> Result<(), StoreError> {
+        self.has_begun = true;
+        let begun = self.execute(statement).await;
+        begun.map(drop).map_err(|error| unavailable(&error))
+    }
+
+    /// Begins a transaction by the first of some statements, which are sent at once, and gives the rows of all.
+    pub(crate) async fn begin_reading(&mut self, statements: String) -> Result<Vec<DB::Row>, sqlx::Error> {
+        self.has_begun = true;
+        self.fetch_all(sqlx::raw_sql(AssertSqlSafe(statements))).await
     }
 
     pub(crate) async fn commit(&mut self) -> Result<(), sqlx::Error> {

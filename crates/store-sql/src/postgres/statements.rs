@@ -5,26 +5,29 @@ use std::fmt::Write as _;
 
 use kernel::document::{Collection, ColumnType};
 use kernel::store::Schema;
-use kernel::store::serial::Keys;
+use kernel::store::serial::{Keys, Subjects};
 
 use crate::schema::quoted;
 
 pub(super) const HEAD: &str = "SELECT epoch, position, time, lanes FROM head";
-pub(super) const TAKE_HEAD: &str = "SELECT epoch, position, time, lanes FROM head FOR UPDATE";
-/// A statement after the one above: that one may have waited, and sees of other tables what was there before.
-pub(super) const LATEST: &str = "SELECT id, last FROM batches WHERE writer = $1";
-pub(super) const LEAVE: &str = "
-    WITH moved AS (UPDATE head SET epoch = $7, position = $1, time = $2, lanes = $3)
-    INSERT INTO batches (writer, id, last) VALUES ($4, $5, $6)
-    ON CONFLICT (writer) DO UPDATE SET id = excluded.id, last = excluded.last";
 
-/// The last version of each stream that is there, by one step into the index for each.
-pub(super) const STREAM_VERSIONS: &str = "
-    SELECT wanted.stream, latest.version FROM unnest($1::text[]) AS wanted (stream)
-    CROSS JOIN LATERAL (
-        SELECT version FROM journal WHERE stream = wanted.stream ORDER BY version DESC LIMIT 1
-    ) AS latest";
+/// Moves the head and notes the writer's batch.
+macro_rules! leave {
+    () => {
+        "WITH moved AS (UPDATE head SET epoch = $1, position = $2, time = $3, lanes = $4), noted AS (
+            INSERT INTO batches (writer, id, last) VALUES ($5, $6, $7)
+            ON CONFLICT (writer) DO UPDATE SET id = excluded.id, last = excluded.last
+        )"
+    };
+}
 
+pub(super) const LEAVE: &str = concat!(leave!(), " SELECT 1");
+pub(super) const APPEND_AND_LEAVE: &str = concat!(
+    leave!(),
+    " INSERT INTO journal (position, prev, stream, version, lane, id, type, time, data, meta)
+    SELECT * FROM unnest($8::bigint[], $9::bigint[], $10::text[], $11::bigint[], $12::bigint[], $13::text[], $14::text[],
+        $15::bigint[], $16::text[], $17::text[])"
+);
 pub(super) const APPEND: &str = "
     INSERT INTO journal (position, prev, stream, version, lane, id, type, time, data, meta)
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::text[],
@@ -96,6 +99,25 @@ fn list_of(column_type: ColumnType) -> &'static str {
     match column_type {
         ColumnType::Integer => "bigint[]",
         ColumnType::Text => "text[]",
+    }
+}
+
+/// The versions of documents as [`of_each`] has them, and after those the last version of each stream that is there, by one
+/// step into the index for each.
+pub(super) fn versions(of: &Subjects<'_>) -> String {
+    let place = of.documents.len();
+    let streams = format!(
+        "SELECT {place}::bigint, wanted.stream, latest.version FROM unnest(${}::text[]) AS wanted (stream)
+        CROSS JOIN LATERAL (
+            SELECT version FROM journal WHERE stream = wanted.stream ORDER BY version DESC LIMIT 1
+        ) AS latest",
+        place + 1
+    );
+    let documents = of_each(&of.documents, "version");
+    match (of.documents.is_empty(), of.streams.is_empty()) {
+        (_, true) => documents,
+        (true, false) => streams,
+        (false, false) => format!("{documents} UNION ALL {streams}"),
     }
 }
 
