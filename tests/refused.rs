@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
-use servers::{BareMongod, GUARDED_USER, Kind, Server as Database};
+use servers::{BareMongod, Fresh, GUARDED_USER, Kind, Server as Database};
 use support::tradewind;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -130,12 +130,7 @@ async fn a_server_that_is_not_there_or_says_nothing_is_soon_given_up() {
     for address in [free, silent.local_addr().unwrap()].map(|address| address.to_string()) {
         for &kind in Kind::DATABASES {
             let url = url(kind, &format!("somebody:{SECRET}@{address}"), "shop");
-            refused(
-                "TRADEWIND_STORE",
-                &url,
-                &[&address, "does not answer", "check that it runs"],
-            )
-            .await;
+            refused("TRADEWIND_STORE", &url, &[&address, "answers at", "check that it runs"]).await;
         }
     }
 }
@@ -151,6 +146,28 @@ async fn a_mongodb_without_transactions_is_refused_with_how_to_have_them() {
         &[&server.address(), "standalone", "--replSet", "rs.initiate()"],
     )
     .await;
+}
+
+#[test]
+fn one_database_under_two_names_of_its_host_is_not_shared_by_two_services() {
+    for kind in [Kind::Mariadb, Kind::Mongodb] {
+        let databases = Fresh::new(kind).unwrap();
+        let (url, directory) = (databases.url_for("one").unwrap(), directory());
+        let renamed = url.replace("127.0.0.1", "localhost");
+        assert_ne!(url, renamed);
+        let mut command = tradewind();
+        command.arg("serve").current_dir(directory.path()).stdin(Stdio::null());
+        command.env("TRADEWIND_LISTEN", "127.0.0.1:0");
+        command.env("TRADEWIND_ORDERS_STORE", url);
+        command.env("TRADEWIND_USERS_STORE", renamed);
+        let ended = command.output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(!ended.status.success());
+        assert!(
+            said.contains("its store is that of users") && said.contains("give orders a store of its own"),
+            "{said}"
+        );
+    }
 }
 
 #[tokio::test]

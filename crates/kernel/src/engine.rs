@@ -24,11 +24,14 @@ use crate::erasure::ErasedUser;
 use crate::event::{LANES_DEFAULT, Position};
 use crate::idempotency::{self, Answer};
 use crate::lease::{self, Duty, Lease};
+use crate::owner::{self, Owner};
 use crate::reaction::{Checkpoint, DeadLetter, ParkedStream, Progress, Restored};
 use crate::reader::Reader;
 use crate::relay::RelayCursor;
-use crate::store::{Schema, Store, StoreError};
+use crate::store::{Schema, Store};
 use crate::writer::{self, Priority, Setup, Writer};
+
+pub use crate::owner::StartError;
 
 /// The collections that every service has besides its own.
 pub const KERNEL_COLLECTIONS: &[&Collection] = &[
@@ -40,6 +43,7 @@ pub const KERNEL_COLLECTIONS: &[&Collection] = &[
     ErasedUser::COLLECTION,
     RelayCursor::COLLECTION,
     Lease::COLLECTION,
+    Owner::COLLECTION,
     Restored::COLLECTION,
     crate::secret::Secret::COLLECTION,
 ];
@@ -131,7 +135,10 @@ impl fmt::Debug for Engine {
 
 impl Engine {
     /// Starts the writer. Timers, effects and reactions start when their service asks for it.
-    pub async fn start(service: Service, parts: Parts) -> Result<Self, StoreError> {
+    ///
+    /// # Errors
+    /// If the store does not answer, or is another service's.
+    pub async fn start(service: Service, parts: Parts) -> Result<Self, StartError> {
         let position = parts.store.tail(Position::START, 0).await?.head.position;
         let (head_changes, head) = watch::channel(position);
         let (effects_started, effects) = mpsc::channel(effect::EFFECTS_QUEUED_MAX);
@@ -183,6 +190,10 @@ impl Engine {
                 tasks,
             }),
         };
+        if let Err(error) = owner::claim(&engine).await {
+            engine.stop().await;
+            return Err(error);
+        }
         if let Some(replica) = replica {
             engine.spawn(|stop| follow_head(engine.clone(), head_changes, stop));
             engine.spawn(|stop| lease::keep(engine.clone(), replica, stop));

@@ -23,6 +23,7 @@ pub mod idempotency;
 pub mod lease;
 pub mod memory;
 mod overlay;
+mod owner;
 mod problem;
 pub mod reaction;
 pub mod reader;

@@ -75,7 +75,7 @@ pub enum OpenError {
         database: String,
     },
     /// Nobody answers.
-    #[error("MongoDB at {0} does not answer: check that it runs, and that this machine reaches it under this address")]
+    #[error("no MongoDB answers at {0}: check that it runs there, and that this machine reaches it")]
     Unreachable(String),
     /// It is there, and cannot be used as it is.
     #[error(transparent)]

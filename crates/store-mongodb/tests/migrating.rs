@@ -44,6 +44,10 @@ static RANKED: Collection = Collection {
     }],
     ..WITH_RANK
 };
+static OTHERS: Collection = Collection {
+    name: "others",
+    ..PLAIN
+};
 static RANKED_OTHERWISE: Collection = Collection {
     indexes: &[Index {
         name: "by_what",
@@ -215,16 +219,20 @@ async fn what_opening_refuses_a_plan_refuses_in_the_same_words() {
         lanes: 8,
         ..schema(&OWNED)
     };
+    let mut missing = schema(&OWNED);
+    missing.collections.push(&OTHERS);
     for (change, wanted, part) in [
         (newer, schema(&OWNED), "form 99"),
         (unfinished, schema(&OWNED), "rebuild was not finished"),
         (as_it_is.clone(), other_lanes, "4 lanes"),
         (as_it_is.clone(), schema(&RANKED), "new column rank"),
-        (as_it_is, schema(&THINGS), "does not know its column owner"),
+        (as_it_is.clone(), schema(&THINGS), "does not know its column owner"),
+        (as_it_is, missing, "others is missing, though the journal has events"),
     ] {
         let place = Place::new();
         let store: Arc<dyn Store> = Arc::new(place.open(schema(&OWNED)).await);
         put(&store, vec!["ann".into()]).await;
+        batch().event("thing:a", 1).commit(&store).await;
         let heads = place.shell().await.collection::<Document>("head");
         heads
             .update_one(doc! {}, change)

@@ -148,7 +148,7 @@ async fn a_replica_set_that_was_never_initiated_is_refused_with_its_remedy() {
 #[tokio::test]
 async fn a_server_that_does_not_answer_is_named() {
     let refusal = refused("mongodb://127.0.0.1:1/?replicaSet=rs0").await;
-    assert!(refusal.contains("127.0.0.1:1 does not answer"), "{refusal}");
+    assert!(refusal.contains("no MongoDB answers at 127.0.0.1:1"), "{refusal}");
 }
 
 #[tokio::test]

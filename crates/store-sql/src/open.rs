@@ -58,7 +58,7 @@ pub enum OpenError {
         known: &'static [&'static str],
     },
     /// Nobody answers.
-    #[error("{server} at {address} does not answer: check that it runs, and that this machine reaches it there")]
+    #[error("no {server} answers at {address}: check that it runs there, and that this machine reaches it")]
     Unreachable {
         /// What should be there.
         server: &'static str,
@@ -107,6 +107,15 @@ pub enum OpenError {
         server: &'static str,
         /// In which database.
         database: String,
+    },
+    /// The user lacks the right to look into it.
+    #[error(
+        "PostgreSQL does not let this user into the schema {namespace}: run GRANT USAGE, CREATE ON SCHEMA {namespace}, and grant it \
+         the tables in there, or connect as the schema's owner"
+    )]
+    Unusable {
+        /// Which.
+        namespace: String,
     },
     /// The database said no.
     #[error("the database cannot be opened: {0}")]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use kernel::document::{Collection, ColumnType};
-use kernel::store::Schema;
+use kernel::store::{Schema, opening};
 use uuid::Uuid;
 
 use crate::dialect::Dialect;
@@ -29,6 +29,8 @@ pub(crate) struct Existing {
 pub(crate) struct Head {
     /// How many lanes the journal has.
     pub(crate) lanes: usize,
+    /// Whether it has events.
+    pub(crate) has_events: bool,
     /// `head.rebuilding`, as it is written.
     pub(crate) rebuilding: Option<String>,
 }
@@ -57,11 +59,11 @@ pub(crate) struct Declared<'a> {
 
 impl Head {
     /// Of the texts in `head`.
-    #[cfg(any(feature = "mysql", feature = "postgres"))]
     pub(crate) fn read(lanes: &str, rebuilding: Option<String>) -> Result<Self, OpenError> {
         let lanes: Vec<u64> = serde_json::from_str(lanes).map_err(kernel::store::StoreError::new)?;
         Ok(Self {
             lanes: lanes.len(),
+            has_events: lanes.iter().any(|&last| last > 0),
             rebuilding,
         })
     }
@@ -96,7 +98,11 @@ impl Existing {
                     plan.extend(made(dialect, collection));
                 }
                 Some(table) => plan.extend(table.changed(dialect, collection)?),
-                None => plan.extend(made(dialect, collection)),
+                None => {
+                    let has_events = self.head.as_ref().is_some_and(|head| head.has_events);
+                    opening::check_missing(collection, declared.rebuild, has_events)?;
+                    plan.extend(made(dialect, collection));
+                }
             }
         }
         Ok(plan)

@@ -4,6 +4,8 @@ pub mod backup;
 mod line;
 pub mod target;
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use aws_lc_rs::digest::{self, SHA256};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,6 +16,9 @@ use kernel::store::{Opened, Query};
 use serde::{Deserialize, Serialize};
 
 use crate::carry::line::Line;
+
+/// How often a sign of life moves.
+const TICK: Duration = Duration::from_millis(100);
 
 /// How much a store holds, and a checksum that is the same where the same is held, whichever the database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,6 +169,18 @@ pub async fn fill(
             documents,
         })
         .await?)
+}
+
+/// What a person sees while stores are watched for a shop that runs on them; nothing where a program reads the output.
+pub fn waiting(quiet: bool) -> ProgressBar {
+    match quiet {
+        true => ProgressBar::hidden(),
+        false => {
+            let spinner = ProgressBar::new_spinner();
+            spinner.enable_steady_tick(TICK);
+            spinner.with_message("looking for a shop that runs on the stores, for some seconds")
+        }
+    }
 }
 
 /// How far a service has been carried; none where a program reads the output.

@@ -282,6 +282,15 @@ impl Place {
         }
     }
 
+    /// What a person is told of the stores: those that lie elsewhere than in the data directory, one line each.
+    #[must_use]
+    pub fn summary(config: &Config, data: &DataDirectory) -> Vec<String> {
+        let all = config.store.iter().map(ToString::to_string);
+        let own = SERVICES.iter().filter(|it| config.store_of(it.service).is_some());
+        let own = own.map(|it| format!("{}, of {}", Self::of(it.service, config, data), it.service));
+        all.chain(own).collect()
+    }
+
     /// Refuses a configuration in which two services would write into one store: it has room for one journal.
     pub fn check_apart(config: &Config) -> Result<()> {
         let data = DataDirectory::imagine(&config.data)?;
@@ -343,7 +352,12 @@ impl Place {
         if !self.is_shared() {
             return Ok(());
         }
-        match self.open(described, Vec::new(), ids, clock).await {
+        // What its own collections lack is what a rebuild is for.
+        let kernel_only = Described {
+            collections: &[],
+            ..*described
+        };
+        match self.open(&kernel_only, Vec::new(), ids, clock).await {
             Ok(store) => {
                 let checked = reading::check_unused(self, store.as_ref(), clock).await;
                 store.close().await;

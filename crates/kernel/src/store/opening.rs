@@ -33,6 +33,14 @@ pub enum Refusal {
         /// What to do about it.
         remedy: String,
     },
+    /// The journal has events that such a collection is folded from, and it is not there.
+    #[error("collection {collection} is missing, though the journal has events for it; {remedy}")]
+    Missing {
+        /// Which.
+        collection: &'static str,
+        /// What to do about it.
+        remedy: String,
+    },
     /// An earlier rebuild was cut short.
     #[error("{}", unfinished(.0))]
     Unfinished(String),
@@ -105,6 +113,23 @@ pub fn columns_to_add(
         }
     }
     Ok(missing)
+}
+
+/// Refuses to make a collection that is not there and would have been filled by what has happened: somebody has removed it,
+/// or this version of the program is the first to have it. Records are made, since nothing fills them but what comes.
+pub fn check_missing(
+    collection: &'static Collection,
+    rebuild: &[&'static str],
+    has_events: bool,
+) -> Result<(), Refusal> {
+    let is_filled = collection.kind != Kind::View || rebuild.contains(&collection.name);
+    match has_events && !is_filled {
+        true => Err(Refusal::Missing {
+            collection: collection.name,
+            remedy: remedy(collection),
+        }),
+        false => Ok(()),
+    }
 }
 
 fn remedy(collection: &Collection) -> String {

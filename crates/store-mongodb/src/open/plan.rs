@@ -83,7 +83,11 @@ fn declared(
     }
     let validator = validator(collection);
     match found {
-        None => plan.push(doc! { "create": collection.name, "validator": validator }),
+        None => {
+            let has_events = existing.head.as_ref().is_some_and(|head| head.position > 0);
+            opening::check_missing(collection, &options.rebuild, has_events)?;
+            plan.push(doc! { "create": collection.name, "validator": validator });
+        }
         Some(found) => {
             let columns = columns(&found.validator);
             opening::columns_to_add(collection, &columns, found.is_empty, |found, column_type| {

@@ -141,10 +141,16 @@ pub(crate) async fn what_opening_refuses_a_plan_refuses_in_the_same_words<P: Pla
         ("", other_lanes(), "4 lanes"),
         ("", Wanted::of(&RANKED), "new column rank"),
         ("", Wanted::of(&THINGS), "does not know its column owner"),
+        (
+            "DROP TABLE things",
+            Wanted::of(&OWNED),
+            "things is missing, though the journal has events",
+        ),
     ] {
         let place = P::new();
         let store: Arc<dyn Store> = place.open(Wanted::of(&OWNED)).await.expect("the store opens");
-        put(&store, vec!["ann".into()]).await;
+        let ann = batch().put(thing("a"), "{}", vec!["ann".into()], Expect::Any);
+        ann.event("thing:a", 1).commit(&store).await;
         drop(store);
         if !change.is_empty() {
             place.shell_inside(change).await;

@@ -131,3 +131,19 @@ async fn opening_waits_for_another_replica_longer_than_a_statement_may_take() {
     drop(other);
     opening.await.expect("the store opens");
 }
+
+#[tokio::test]
+async fn a_schema_that_a_user_may_not_look_into_is_not_taken_for_an_empty_one() {
+    let place = Namespace::without_rights().await;
+    place.shell_inside("SELECT 1").await;
+    for refused in [
+        place.plan(Wanted::of(&SOMETHING)).await.map(drop),
+        place.open(Wanted::of(&SOMETHING)).await.map(drop),
+    ] {
+        let refused = refused.expect_err("it may not be used");
+        assert!(
+            matches!(&refused, OpenError::Unusable { namespace } if *namespace == place.0),
+            "{refused}"
+        );
+    }
+}

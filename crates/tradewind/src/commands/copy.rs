@@ -60,12 +60,14 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
         from.push((described, source));
         to.push((described, target));
     }
+    let waiting = carry::waiting(options.json);
     let opening = from.iter().map(async |(described, place)| {
         let source = Source::of(place, described, &ids, &clock).await?;
         source.check_unused(&clock).await?;
         anyhow::Ok(source)
     });
     let sources = futures::future::try_join_all(opening).await?;
+    waiting.finish_and_clear();
     let targets = target::open_all(&to, Purpose::Copy, &ids, &clock).await?;
     let mut copied = Vec::new();
     for ((source, target), (described, place)) in sources.iter().zip(&targets).zip(&to) {

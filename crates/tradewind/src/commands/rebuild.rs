@@ -10,6 +10,7 @@ use kernel::document::Kind;
 use kernel::rebuild::rebuild;
 use kernel::store::Store;
 
+use crate::carry;
 use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::output;
@@ -30,12 +31,21 @@ pub struct Options {
 /// Rebuilds the views of every service, or of one.
 pub async fn run(config: &Config, options: &Options) -> Result<()> {
     let data = DataDirectory::lock(&config.data)?;
-    let mut rebuilt = Vec::new();
-    for described in SERVICES
+    let (clock, ids) = (SystemClock::new(), Ids::from_entropy());
+    let chosen = SERVICES
         .iter()
-        .filter(|it| options.service.is_none_or(|service| service == it.service))
-    {
-        let place = Place::of(described.service, config, &data);
+        .filter(|it| options.service.is_none_or(|service| service == it.service));
+    let places: Vec<(&Described, Place)> = chosen
+        .map(|described| (described, Place::of(described.service, config, &data)))
+        .collect();
+    let waiting = carry::waiting(options.json);
+    let checks = places
+        .iter()
+        .map(|(described, place)| place.check_unused(described, &ids, &clock));
+    futures::future::try_join_all(checks).await?;
+    waiting.finish_and_clear();
+    let mut rebuilt = Vec::new();
+    for (described, place) in places {
         let events = rebuild_one(&place, described, options.json).await?;
         rebuilt.push(serde_json::json!({"service": described.service, "events": events}));
     }
@@ -52,7 +62,6 @@ async fn rebuild_one(place: &Place, described: &Described, quiet: bool) -> Resul
         .iter()
         .filter(|collection| collection.kind == Kind::View);
     let views = views.map(|collection| collection.name).collect();
-    place.check_unused(described, &ids, &clock).await?;
     let opened = place.open(described, views, &ids, &clock).await?;
     let store: Arc<dyn Store> = Arc::clone(&opened) as _;
     let bar = if quiet {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::server::Listener;
+use crate::stores::Place;
 use crate::system::{Around, Plain, System};
 use crate::{first_admin, metrics, server};
 
@@ -37,6 +38,9 @@ pub async fn run(config: &Config, services: &[String], around: &dyn Around) -> R
     }
     say(&format!("Tradewind listens on http://{address}"));
     say(&format!("  data    {}", data.path().display()));
+    for line in Place::summary(config, &data) {
+        say(&format!("  store   {line}"));
+    }
     if let Some(admin) = admin {
         say(&format!(
             "  admin   {} with the password {}",

@@ -26,6 +26,7 @@ impl Found {
             .await?;
         let mut existing = Existing::default();
         if namespace.is_some() {
+            check_usable(connection, options).await?;
             read_journal(connection, &mut existing).await?;
             read_columns(connection, &mut existing, options).await?;
             read_indexes(connection, &mut existing, options).await?;
@@ -34,6 +35,20 @@ impl Found {
             has_namespace: namespace.is_some(),
             existing,
         })
+    }
+}
+
+/// Without the right to use it a schema looks as if it were empty.
+async fn check_usable(connection: &mut PgConnection, options: &PostgresOptions) -> Result<(), OpenError> {
+    let usable: bool = sqlx::query_scalar("SELECT has_schema_privilege($1, 'USAGE')")
+        .bind(&options.namespace)
+        .fetch_one(connection)
+        .await?;
+    match usable {
+        true => Ok(()),
+        false => Err(OpenError::Unusable {
+            namespace: options.namespace.clone(),
+        }),
     }
 }
 

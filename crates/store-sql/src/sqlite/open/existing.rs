@@ -43,14 +43,9 @@ pub(super) fn read(connection: &Connection, options: &SqliteOptions) -> Result<E
     }
     let form = "SELECT coalesce(max(version), 0) FROM migrations";
     existing.form = connection.query_row(form, [], |row| row.get(0))?;
-    let head = "SELECT json_array_length(lanes), rebuilding FROM head";
-    let head = connection.query_row(head, [], |row| {
-        Ok(Head {
-            lanes: row.get(0)?,
-            rebuilding: row.get(1)?,
-        })
-    });
-    existing.head = Some(head?);
+    let head = "SELECT lanes, rebuilding FROM head";
+    let (lanes, rebuilding): (String, _) = connection.query_row(head, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    existing.head = Some(Head::read(&lanes, rebuilding)?);
     for collection in &options.schema.collections {
         let columns = "SELECT name, type FROM pragma_table_info(?1)";
         let columns = pairs(connection, columns, collection.name)?;
