@@ -105,6 +105,24 @@ async fn a_shop_outgrows_its_files_and_comes_back(kind: Kind) {
     pays(&customer, &product).await;
 }
 
+#[tokio::test]
+async fn on_a_server_a_rebuild_brings_back_a_view_that_is_missing() {
+    let databases = Fresh::new(Kind::Postgres).unwrap();
+    let mut server = Server::settings().with("store", &databases.url()).start().await;
+    let admin = server.admin().await;
+    let product = admin.product(1000).await;
+    server.stop();
+    databases.tell("DROP TABLE catalog.products").unwrap();
+    let said = refused(server.command().arg("serve"));
+    assert!(
+        said.contains("products is missing") && said.contains("tradewind rebuild"),
+        "{said}"
+    );
+    done(server.command().args(["rebuild", "--json"]));
+    server.start_again().await;
+    server.anonymous().get(&product.path()).await.expect(200);
+}
+
 /// How many lanes of others' consumers are held for what they have seen of orders.
 async fn held(server: &Server) -> u64 {
     let ready = server.anonymous().get("/readyz").await.expect(200);

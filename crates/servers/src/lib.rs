@@ -243,6 +243,12 @@ impl Fresh {
         Ok(self.url_of(&name))
     }
 
+    /// Has PostgreSQL do something in the database.
+    pub fn tell(&self, statement: &str) -> Result<()> {
+        ensure!(self.kind == Kind::Postgres, "{} is told nothing", self.kind);
+        postgres::tell(&self.url(), statement)
+    }
+
     fn url_of(&self, database: &str) -> String {
         let (server, rest) = self.server.rsplit_once('/').expect("a server's URL has a path");
         let options = rest.find('?').map_or("", |at| &rest[at..]);
