@@ -87,6 +87,11 @@ pub trait Bus: Send + Sync + fmt::Debug {
     /// Receives the messages of a group. `from` is its checkpoint per lane: a hint for a bus that keeps no cursors.
     async fn subscribe(&self, group: &Group, from: Vec<Position>) -> Result<Box<dyn Subscription>, BusError>;
 
+    /// Whether several processes can receive lanes of one group at once. Where not, one of a service's replicas consumes.
+    fn shares_lanes(&self) -> bool {
+        true
+    }
+
     /// Waits until subscriptions that were dropped have given their lanes back and sent their acknowledgements. Without it
     /// they do so if the process lives long enough.
     async fn close(&self) {}
@@ -108,6 +113,11 @@ pub trait Subscription: Send {
 
     /// Whether it is this subscription that receives the lane, as far as it knows.
     fn receives(&self, lane: Lane) -> bool;
+
+    /// Whether the broker is reached, as far as is known: while it is not, there may be messages that nobody knows of here.
+    fn is_live(&self) -> bool {
+        true
+    }
 
     /// Where the source's journal stands, if the bus knows it.
     async fn head(&mut self) -> Option<SourceHead>;

@@ -46,6 +46,10 @@ impl Bus for EmbeddedBus {
         })
     }
 
+    fn shares_lanes(&self) -> bool {
+        false
+    }
+
     async fn publish(&self, _: Vec<Message>) -> Result<(), BusError> {
         Err(BusError::new(
             "the embedded bus reads the journals; nothing is published to it",

@@ -82,6 +82,9 @@ pub struct Engine {
     inner: Arc<Inner>,
 }
 
+/// The services whose events other replicas' consumers have not seen all of; `None` while that is not known.
+pub(crate) type Others = Option<BTreeSet<Service>>;
+
 struct Inner {
     service: Service,
     parts: Parts,
@@ -91,6 +94,8 @@ struct Inner {
     head: watch::Receiver<Position>,
     /// Whose the background work is, where there are several replicas.
     duty: watch::Sender<Duty>,
+    /// Where replicas share the lanes of their consumers: what is known of the others.
+    others: Mutex<Option<Others>>,
     /// How each consumer does, with the service whose events it follows.
     consumers: Mutex<Vec<(Service, Arc<Progress>)>>,
     tasks: Tasks,
@@ -186,6 +191,7 @@ impl Engine {
                 reader,
                 head,
                 duty: watch::Sender::new(duty),
+                others: Mutex::default(),
                 consumers: Mutex::default(),
                 tasks,
             }),
@@ -274,6 +280,26 @@ impl Engine {
     /// Whose the background work is.
     pub(crate) fn duty(&self) -> &watch::Sender<Duty> {
         &self.inner.duty
+    }
+
+    /// Notes that consumers here have a part of the lanes, and those of other replicas the rest.
+    pub(crate) fn consume_beside_others(&self) {
+        *self.others() = Some(Others::default());
+    }
+
+    /// The services whose events consumers of other replicas have not seen all of, where they have lanes of their own;
+    /// `Some(None)` while that is not known.
+    pub(crate) fn behind_elsewhere(&self) -> Option<Others> {
+        self.others().clone()
+    }
+
+    /// Notes it, or that it is not known.
+    pub(crate) fn learn_of_others(&self, others: Others) {
+        *self.others() = Some(others);
+    }
+
+    fn others(&self) -> MutexGuard<'_, Option<Others>> {
+        self.inner.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a consumer among those that tell whether events of `source` are still to be seen.

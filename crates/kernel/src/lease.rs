@@ -3,6 +3,7 @@
 //! Whether it has lapsed goes by each replica's own time since it saw the last renewal: clocks differ. A lease only spares work: what is done under one that has lapsed unnoticed is refused or found done by the versions
 //! of checkpoints, cursors and documents, as it would be without any.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use contracts::Service;
@@ -15,12 +16,14 @@ use crate::clock::Clock;
 use crate::context::Context;
 use crate::document::{Collection, Document, Key, Kind};
 use crate::effect::{LEASE, LEASE_RENEWAL};
-use crate::engine::Engine;
-use crate::store::{Store, StoreError};
+use crate::engine::{Engine, Others};
+use crate::store::{Query, Store, StoreError};
 use crate::writer::{self, Priority};
 
 /// How often the others look at it.
 const LOOK: Duration = Duration::from_secs(1);
+/// Replicas that are heard of.
+const REPLICAS_MAX: usize = 200;
 const BACKGROUND: &str = "background";
 
 /// Who works in the background, as the store has it.
@@ -73,13 +76,26 @@ pub(crate) async fn keep(engine: Engine, replica: Uuid, stop: CancellationToken)
         replica,
         seen: None,
         held_until: Duration::ZERO,
+        told: None,
+        others: BTreeMap::new(),
     };
+    let mut look_at = Duration::ZERO;
+    let mut found = Duty::Unknown;
     loop {
-        let found = keeper.look().await;
-        let pause = if found == Duty::Ours { LEASE_RENEWAL } else { LOOK };
+        if keeper.engine.clock().monotonic() >= look_at {
+            found = keeper.look().await;
+            let pause = if found == Duty::Ours { LEASE_RENEWAL } else { LOOK };
+            look_at = keeper.engine.clock().monotonic() + pause;
+        }
+        let mut pause = look_at.saturating_sub(keeper.engine.clock().monotonic());
+        if keeper.engine.behind_elsewhere().is_some() {
+            let others = keeper.hear_of_others().await;
+            keeper.engine.learn_of_others(others);
+            pause = pause.min(LOOK);
+        }
         keeper.engine.duty().send_if_modified(|duty| {
             let changed = *duty != found;
-            *duty = found;
+            duty.clone_from(&found);
             changed
         });
         tokio::select! {
@@ -97,6 +113,10 @@ struct Keeper {
     /// Another's lease, and since when it has not been renewed.
     seen: Option<(Lease, Duration)>,
     held_until: Duration,
+    /// What this replica has told the others of itself, and when.
+    told: Option<(Vec<Service>, Duration)>,
+    /// What the others have told, and since when they have told nothing new.
+    others: BTreeMap<Uuid, (Lease, Duration)>,
 }
 
 impl Keeper {
@@ -165,6 +185,68 @@ impl Keeper {
             .await
     }
 
+    /// What other replicas say of their lanes; tells them of those here. `None` if that cannot be known now.
+    async fn hear_of_others(&mut self) -> Others {
+        let now = self.engine.clock().monotonic();
+        let behind_of = self.engine.behind_of();
+        let is_told =
+            |(told, at): &(Vec<Service>, Duration)| *told == behind_of && now.saturating_sub(*at) < LEASE_RENEWAL;
+        if !self.told.as_ref().is_some_and(is_told) {
+            self.tell(behind_of.clone()).await.ok()?;
+            self.told = Some((behind_of, now));
+        }
+        let all = Query::all(Lease::COLLECTION, REPLICAS_MAX);
+        let all = self.engine.reader().query::<Lease>(&all).await.ok()?;
+        let others = all
+            .iter()
+            .filter(|(id, lease)| **id == *lease.holder.to_string() && lease.holder != self.replica);
+        let others: BTreeMap<Uuid, (Lease, Duration)> = others
+            .map(|(_, lease)| {
+                let seen = self.others.get(&lease.holder).filter(|(seen, _)| seen == &**lease);
+                let since = seen.map_or(now, |(_, since)| *since);
+                (lease.holder, (Lease::clone(lease), since))
+            })
+            .collect();
+        self.others = others;
+        let live = self
+            .others
+            .values()
+            .filter(|(_, since)| now.saturating_sub(*since) < LEASE);
+        Some(live.flat_map(|(lease, _)| lease.behind_of.iter().copied()).collect())
+    }
+
+    /// Tells the others, in a record of this replica's own. Those of replicas that have lapsed are removed on the way.
+    async fn tell(&self, behind_of: Vec<Service>) -> Result<(), writer::Error> {
+        let holder = self.replica;
+        let now = self.engine.clock().monotonic();
+        let lapsed = self
+            .others
+            .iter()
+            .filter(|(_, (_, since))| now.saturating_sub(*since) >= LEASE);
+        let lapsed: Vec<(Uuid, Lease)> = lapsed.map(|(&replica, (lease, _))| (replica, lease.clone())).collect();
+        self.engine
+            .writer()
+            .execute(Priority::Background, Context::system("lease"), move |unit| {
+                let renewals = unit.get::<Lease>(holder).map_or(0, |lease| lease.renewals) + 1;
+                let behind_of = behind_of.clone();
+                unit.put(
+                    holder,
+                    Lease {
+                        holder,
+                        renewals,
+                        behind_of,
+                    },
+                );
+                for (replica, lease) in &lapsed {
+                    if unit.get::<Lease>(replica).is_some_and(|found| *found == *lease) {
+                        unit.delete::<Lease>(replica);
+                    }
+                }
+                Ok(())
+            })
+            .await
+    }
+
     async fn give_back(self) {
         let holder = self.replica;
         let given = self
@@ -176,6 +258,9 @@ impl Keeper {
                     .is_some_and(|lease| lease.holder == holder)
                 {
                     unit.delete::<Lease>(BACKGROUND);
+                }
+                if unit.get::<Lease>(holder).is_some() {
+                    unit.delete::<Lease>(holder);
                 }
                 Ok::<(), writer::Error>(())
             });

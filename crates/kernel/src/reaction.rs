@@ -93,6 +93,10 @@ pub struct Checkpoint {
     pub(crate) parked: u64,
     /// Dead letters that a named actor discarded.
     pub(crate) discarded: u64,
+    /// Until the first event is handled, of a consumer that begins at the present on a bus that does not know where journals
+    /// stand: what happened before passes by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) begins: Option<Timestamp>,
 }
 
 impl Document for Checkpoint {
@@ -142,16 +146,24 @@ impl Consumers {
     #[must_use]
     pub fn start(engine: &Engine, bus: &Arc<dyn Bus>, reactions: Vec<Arc<dyn Reaction>>) -> Self {
         let mut progress = BTreeMap::new();
+        let consumes_beside_others = engine.is_shared() && bus.shares_lanes();
+        if consumes_beside_others {
+            engine.consume_beside_others();
+        }
         for reaction in &reactions {
             for group in Self::groups(engine.service(), std::slice::from_ref(reaction)) {
-                let behind = Arc::new(Progress::of(engine));
+                let behind = Arc::new(Progress::of(engine, consumes_beside_others));
                 engine.consumes(group.source, Arc::clone(&behind));
                 progress.insert(group.clone(), Arc::clone(&behind));
                 let (runs_on, bus, reaction) = (engine.clone(), Arc::clone(bus), Arc::clone(reaction));
-                engine.spawn_alone(move |stop| {
+                let run = move |stop| {
                     let (engine, bus, reaction) = (runs_on.clone(), Arc::clone(&bus), Arc::clone(&reaction));
                     runner::Runner::new(engine, bus, reaction, group.clone(), Arc::clone(&behind)).run(stop)
-                });
+                };
+                match consumes_beside_others {
+                    true => engine.spawn(run),
+                    false => engine.spawn_alone(run),
+                }
             }
         }
         Self {
@@ -180,6 +192,9 @@ impl Consumers {
     /// Whether what is fed from `source` is known to be behind it, or may be since nobody is known to feed it.
     #[must_use]
     pub fn is_behind(&self, source: Service) -> bool {
+        if let Some(others) = self.engine.behind_elsewhere() {
+            return others.is_none_or(|others| others.contains(&source)) || self.engine.behind_of().contains(&source);
+        }
         match &*self.engine.duty().borrow() {
             Duty::Ours => self.engine.behind_of().contains(&source),
             Duty::Theirs { behind_of } => behind_of.contains(&source),
@@ -229,9 +244,9 @@ pub struct Progress {
 
 impl Progress {
     /// Behind, for all that is known, unless it is another replica that consumes.
-    fn of(engine: &Engine) -> Self {
+    fn of(engine: &Engine, consumes_beside_others: bool) -> Self {
         Self {
-            catching_up: AtomicBool::new(!engine.is_shared()),
+            catching_up: AtomicBool::new(!engine.is_shared() || consumes_beside_others),
             ..Self::default()
         }
     }

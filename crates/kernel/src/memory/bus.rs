@@ -283,6 +283,10 @@ impl Subscription for Receiver {
         self.delivered.contains_key(&lane)
     }
 
+    fn is_live(&self) -> bool {
+        self.bus.reach().is_ok()
+    }
+
     async fn head(&mut self) -> Option<SourceHead> {
         None
     }

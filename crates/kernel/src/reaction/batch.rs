@@ -113,13 +113,12 @@ impl Delivered {
             }
             let checkpoint = checkpoints.entry(lane).or_insert_with(|| {
                 let stored = unit.get::<Checkpoint>(checkpoint_id(&self.group, lane));
-                stored.map_or_else(
-                    || Checkpoint {
-                        epoch: message.epoch,
-                        ..Checkpoint::default()
-                    },
-                    |it| Checkpoint::clone(&it),
-                )
+                let mut checkpoint = stored.map(|it| Checkpoint::clone(&it)).unwrap_or_default();
+                if checkpoint.position == Position::START {
+                    // Nothing was handled in any other life of the journal.
+                    checkpoint.epoch = message.epoch;
+                }
+                checkpoint
             });
             match self.advance(unit, checkpoint, message) {
                 Ok(Handled::Before) => {}
@@ -161,6 +160,10 @@ impl Delivered {
         if event.position <= checkpoint.position {
             return Ok(Handled::Before);
         }
+        if checkpoint.begins.is_some_and(|begins| event.time < begins) {
+            checkpoint.position = event.position;
+            return Ok(Handled::Before);
+        }
         if event.prev != checkpoint.position {
             return Err(Cause::Gap {
                 expected: checkpoint.position,
@@ -189,6 +192,7 @@ impl Delivered {
             }
         }
         checkpoint.position = event.position;
+        checkpoint.begins = None;
         Ok(Handled::Now)
     }
 

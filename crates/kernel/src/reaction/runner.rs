@@ -140,6 +140,7 @@ impl Runner {
             let retry_in = self.holds.values().map(|hold| hold.retry_at).min();
             let retry_in = retry_in.map(|at| at.saturating_sub(self.engine.clock().monotonic()));
             let catching_up = self.progress.catching_up.load(Ordering::Relaxed);
+            let may_be_cut_off = self.bus.shares_lanes();
             let messages = tokio::select! {
                 biased;
                 () = self.engine.clock().sleep(retry_in.unwrap_or_default()), if retry_in.is_some() => {
@@ -147,8 +148,8 @@ impl Runner {
                     continue;
                 }
                 messages = subscription.receive(BATCH_EVENTS_MAX) => messages?,
-                () = self.engine.clock().sleep(CAUGHT_UP_AFTER), if catching_up => {
-                    self.progress.catching_up.store(false, Ordering::Relaxed);
+                () = self.engine.clock().sleep(CAUGHT_UP_AFTER), if catching_up || may_be_cut_off => {
+                    self.progress.catching_up.store(!subscription.is_live(), Ordering::Relaxed);
                     continue;
                 }
             };
@@ -180,12 +181,27 @@ impl Runner {
             .map(|it| it.as_ref().map_or(Position::START, |it| it.position))
             .collect();
         let mut subscription = self.bus.subscribe(&self.group, self.reached.clone()).await?;
+        let is_to_begin_now = first_start && self.reaction.start() == Start::Now;
         let Some(head) = subscription.head().await else {
+            if is_to_begin_now {
+                let begins = Some(self.engine.clock().now());
+                let first = Checkpoint {
+                    begins,
+                    ..Checkpoint::default()
+                };
+                self.begin_with(ids, vec![first; usize::from(LANES_DEFAULT)]).await?;
+            }
             return Ok(subscription);
         };
-        if first_start && self.reaction.start() == Start::Now {
-            self.begin_at(ids, head.clone()).await?;
-            self.reached = head.lanes;
+        if is_to_begin_now {
+            self.reached.clone_from(&head.lanes);
+            let SourceHead { epoch, lanes } = head;
+            let first = lanes.into_iter().map(|position| Checkpoint {
+                epoch,
+                position,
+                ..Checkpoint::default()
+            });
+            self.begin_with(ids, first.collect()).await?;
             return Ok(self.bus.subscribe(&self.group, self.reached.clone()).await?);
         }
         for lane in (0..LANES_DEFAULT).map(Lane) {
@@ -194,22 +210,16 @@ impl Runner {
         Ok(subscription)
     }
 
-    async fn begin_at(&self, ids: Vec<String>, SourceHead { epoch, lanes }: SourceHead) -> Result<(), Interrupted> {
+    /// Makes the checkpoints of all lanes, unless another replica has been quicker.
+    async fn begin_with(&self, ids: Vec<String>, first: Vec<Checkpoint>) -> Result<(), Interrupted> {
         let begun = self
             .engine
             .writer()
             .execute(Priority::Background, Context::system("start"), move |unit| {
                 unit.load::<Checkpoint>(&ids);
-                for (id, &position) in ids.iter().zip(&lanes) {
+                for (id, checkpoint) in ids.iter().zip(&first) {
                     if unit.get::<Checkpoint>(id).is_none() {
-                        unit.put(
-                            id,
-                            Checkpoint {
-                                epoch,
-                                position,
-                                ..Checkpoint::default()
-                            },
-                        );
+                        unit.put(id, checkpoint.clone());
                     }
                 }
                 Ok::<(), writer::Error>(())
