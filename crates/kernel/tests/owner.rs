@@ -1,4 +1,5 @@
 //! A store is one service's.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 
