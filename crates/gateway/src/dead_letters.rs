@@ -76,7 +76,8 @@ async fn merge(
     }
     let mut data = Vec::new();
     while let Some(service) = services.next() {
-        let request = page_request(parts, query.limit.get() - data.len(), cursor.take().as_ref());
+        let limit = query.limit.get() - data.len();
+        let request = page_request(parts, service, limit, cursor.take().as_ref());
         let response = ask(upstreams, service, request).await?;
         if response.status() != StatusCode::OK {
             return Ok(response);
@@ -121,13 +122,13 @@ fn foreign_cursor() -> Problem {
     Problem::new(Code::InvalidQuery).error("cursor", "must be a next_cursor of this list")
 }
 
-/// Asks for a page in the same caller's name, within the same request.
-fn page_request(parts: &Parts, limit: usize, cursor: Option<&Cursor>) -> Request {
+/// Asks for a page of one service in the same caller's name, within the same request.
+fn page_request(parts: &Parts, service: Service, limit: usize, cursor: Option<&Cursor>) -> Request {
     let cursor = cursor
         .map(|cursor| format!("&cursor={}", cursor.as_str()))
         .unwrap_or_default();
     let mut request = Request::new(Body::empty());
-    *request.uri_mut() = format!("{PATH}?limit={limit}{cursor}")
+    *request.uri_mut() = format!("{PATH}?service={service}&limit={limit}{cursor}")
         .parse()
         .expect("a cursor is safe in a URI");
     for name in [AUTHORIZATION.as_str(), REQUEST_ID, TRACEPARENT] {

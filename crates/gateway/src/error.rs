@@ -10,6 +10,14 @@ pub enum Error {
     /// The deployment lacks the service.
     #[error("no upstream is configured for {0}")]
     NoUpstream(Service),
+    /// No replica of the service answers. One that was asked may have done what it was asked for.
+    #[error("no replica of {service} answers: {reason}")]
+    Unanswered {
+        /// Which service.
+        service: Service,
+        /// For the log.
+        reason: String,
+    },
     /// The service took too long. It may still do what it was asked for.
     #[error("{path} did not begin to answer within {limit:?}")]
     Silent {
@@ -37,7 +45,7 @@ pub enum Error {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
-            Error::NoUpstream(_) | Error::Silent { .. } => Code::UpstreamUnavailable.into(),
+            Error::NoUpstream(_) | Error::Unanswered { .. } | Error::Silent { .. } => Code::UpstreamUnavailable.into(),
             Error::SlowBody(_) => Code::RequestTimeout.into(),
             Error::BodyTooLarge => Code::BodyTooLarge.into(),
             Error::Garbled { .. } => Code::Internal.into(),

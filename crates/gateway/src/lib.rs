@@ -8,7 +8,7 @@
 //!   admission     │ counted by address, token verified, counted by user ──►  │ 401, 429, RateLimit headers
 //!   inlet         │ at most 1 MiB of body, streamed                     ──►  │ 413, 408
 //!                 ▼                                                          │
-//!   upstream      the service: in this process, a call of its router    ──►  │ 503 if it does not answer in time
+//!   upstream      the service: a call of its router, or a request       ──►  │ 503 if it does not answer in time
 //! ```
 //!
 //! Where to look:
@@ -23,6 +23,7 @@
 //! | [`limit`] | the port to what counts requests, and the counter in memory |
 //! | `inlet` | the body on its way in |
 //! | [`upstream`](Upstream) | the seam to the services |
+//! | [`pool`](Pool) | replicas of a service that run elsewhere |
 //! | `dead_letters` | the one list that is put together here |
 //! | [`health`], `page` | `/`, `/healthz`, `/readyz`, `/metrics` |
 //! | `cors`, `encoding`, `answer` | what is done to answers |
@@ -52,6 +53,7 @@ pub mod health;
 mod inlet;
 pub mod limit;
 mod page;
+mod pool;
 mod route;
 mod upstream;
 
@@ -73,6 +75,7 @@ pub use config::Config;
 pub use error::Error;
 pub use health::Health;
 pub use limit::RateLimiter;
+pub use pool::{BaseUrl, Pool};
 pub use upstream::Upstream;
 
 use front::Front;

@@ -1,5 +1,6 @@
 //! What the gateway answers by itself: open to everybody, never counted, and so never costly.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -106,11 +107,11 @@ const INDEX: Index = Index {
 
 /// `GET /readyz`.
 #[derive(Serialize)]
-struct Readiness<'a> {
+struct Readiness {
     status: &'static str,
     #[serde(flatten)]
     report: Report,
-    upstreams: BTreeMap<Service, &'a str>,
+    upstreams: BTreeMap<Service, Cow<'static, str>>,
 }
 
 impl Pages {

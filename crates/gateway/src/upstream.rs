@@ -1,11 +1,14 @@
 //! The seam between the gateway and the services: a request goes in, an answer comes out, wherever the service runs.
 
+use std::borrow::Cow;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
 use tower::Service as _;
 
 use crate::Error;
+use crate::pool::Pool;
 
 /// Where one service answers.
 ///
@@ -17,6 +20,8 @@ pub enum Upstream {
     /// The service runs in this process. Its router is called as the tower service that it is, and finds the
     /// [`Caller`](kernel::auth::Caller) whose token the gateway has verified among the request's extensions.
     InProcess(Router),
+    /// The service runs elsewhere, and verifies tokens itself.
+    Elsewhere(Pool),
 }
 
 impl Upstream {
@@ -27,14 +32,25 @@ impl Upstream {
                 let Ok(response) = router.clone().call(request).await;
                 Ok(response)
             }
+            Self::Elsewhere(pool) => Box::pin(pool.call(request)).await,
         }
     }
 
     /// For the readiness report.
-    pub(crate) fn state(&self) -> &'static str {
+    pub(crate) fn state(&self) -> Cow<'static, str> {
         match self {
-            Self::InProcess(_) => "in-process",
+            Self::InProcess(_) => "in-process".into(),
+            Self::Elsewhere(pool) => {
+                let (up, all) = pool.counts();
+                format!("{up} of {all} up").into()
+            }
         }
+    }
+}
+
+impl From<Pool> for Upstream {
+    fn from(pool: Pool) -> Self {
+        Self::Elsewhere(pool)
     }
 }
 

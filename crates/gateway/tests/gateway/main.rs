@@ -8,4 +8,5 @@ mod dead_letters;
 mod fixture;
 mod limits;
 mod pages;
+mod pool;
 mod routing;

@@ -1,0 +1,252 @@
+//! The replicas of a service that run elsewhere: one after the other is asked, and those that do not answer are left out.
+//!
+//! - **A request that never left is sent to another replica**, whatever it asks for: where no connection can be made, its body
+//!   was not touched. One that only asks for something to be shown (GET, HEAD) is also repeated where an answer did not come.
+//! - **A replica that cannot be reached is left out at once** (the circuit opens) for a pause that doubles, up to
+//!   [`PAUSE_MAX`]; one request then finds out (half-open). Every second each is asked whether it is ready, too, so that a
+//!   replica is back before a client has to try it, and one whose store is away is not asked.
+//! - **If all are left out, all are tried**: that may be a mistake, and there is nothing to lose.
+
+mod lent;
+mod replica;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use contracts::Service;
+use futures::future::join_all;
+use http::header::{self, HeaderName};
+use http::{HeaderMap, Uri};
+use http_body::Body as _;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kernel::clock::Clock;
+use tokio::time::timeout;
+
+use crate::Error;
+use crate::pool::lent::{Lender, Lent};
+use crate::pool::replica::Replica;
+use crate::route::is_read;
+
+pub use crate::pool::replica::BaseUrl;
+
+/// How long making a connection may take.
+const CONNECT_MAX: Duration = Duration::from_secs(1);
+/// How long a connection without requests is kept; less than the services keep theirs.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+/// How often each replica is asked whether it is ready.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long that answer is waited for.
+const LOOK_MAX: Duration = Duration::from_secs(2);
+/// The longest time for which a replica is left out without being asked again.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Replicas that one request is sent to, at most.
+const ATTEMPTS_MAX: usize = 3;
+/// What is meant for the next hop only (RFC 9110, 7.6.1).
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// The replicas of one service; cheap to clone.
+#[derive(Clone)]
+pub struct Pool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    service: Service,
+    replicas: Vec<Replica>,
+    /// Whose turn it is.
+    turn: AtomicUsize,
+    client: Client<HttpConnector, Lent>,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("service", &self.inner.service)
+            .field("replicas", &self.inner.replicas)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a replica gave no answer.
+enum Unanswered {
+    /// It was not reached: the request is still whole.
+    NotReached(hyper_util::client::legacy::Error, Request),
+    /// It may have done what it was asked for.
+    Lost(hyper_util::client::legacy::Error),
+}
+
+impl Pool {
+    /// Begins to look after these replicas, at least one, for as long as there is the pool.
+    #[must_use]
+    pub fn new(service: Service, replicas: Vec<BaseUrl>, clock: Arc<dyn Clock>) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_MAX));
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE_MAX)
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        let inner = Arc::new(Inner {
+            service,
+            replicas: replicas.into_iter().map(Replica::new).collect(),
+            turn: AtomicUsize::new(0),
+            client,
+            clock,
+        });
+        let (watched, clock) = (Arc::downgrade(&inner), Arc::clone(&inner.clock));
+        tokio::spawn(async move {
+            while let Some(inner) = watched.upgrade() {
+                join_all(inner.replicas.iter().map(|replica| inner.look(replica))).await;
+                drop(inner);
+                clock.sleep(LOOK).await;
+            }
+        });
+        Self { inner }
+    }
+
+    /// Asks one of the replicas, and others if need be.
+    ///
+    /// # Errors
+    /// If none of them answers.
+    pub async fn call(&self, request: Request) -> Result<Response, Error> {
+        self.inner.call(request).await
+    }
+
+    /// How many replicas are asked, and how many there are.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        let now = self.inner.clock.monotonic();
+        let replicas = &self.inner.replicas;
+        (replicas.iter().filter(|it| it.is_in(now)).count(), replicas.len())
+    }
+}
+
+impl Inner {
+    async fn call(&self, mut request: Request) -> Result<Response, Error> {
+        forget_hop(request.headers_mut());
+        // Whoever passes the answer on compresses it for the client.
+        request.headers_mut().remove(header::ACCEPT_ENCODING);
+        request.headers_mut().remove(header::HOST);
+        let is_repeatable = is_read(request.method()) && request.body().is_end_stream();
+        let again = is_repeatable.then(|| copy(&request));
+        let mut last = None;
+        for replica in self.candidates() {
+            match self.send(replica, request).await {
+                Ok(mut response) => {
+                    replica.answered();
+                    forget_hop(response.headers_mut());
+                    return Ok(response.map(Body::new));
+                }
+                Err(unanswered) => {
+                    replica.failed(self.clock.monotonic());
+                    let (error, whole) = match unanswered {
+                        Unanswered::NotReached(error, request) => (error, Some(request)),
+                        Unanswered::Lost(error) => (error, again.as_ref().map(copy)),
+                    };
+                    let service = self.service;
+                    tracing::debug!(%service, replica = %replica.base, error = &error as &dyn std::error::Error, "no answer");
+                    last = Some(error);
+                    match whole {
+                        Some(whole) => request = whole,
+                        None => break,
+                    }
+                }
+            }
+        }
+        Err(Error::Unanswered {
+            service: self.service,
+            reason: last.map_or_else(|| "there are no replicas".to_owned(), |error| in_full(&error)),
+        })
+    }
+
+    /// In turn, those that are in first; a few at most.
+    fn candidates(&self) -> Vec<&Replica> {
+        let now = self.clock.monotonic();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.replicas.len().max(1);
+        let (before, after) = self.replicas.split_at(turn);
+        let in_turn = || after.iter().chain(before);
+        let mut candidates: Vec<&Replica> = in_turn().filter(|replica| replica.take(now)).collect();
+        candidates.extend(
+            in_turn()
+                .filter(|replica| !candidates.iter().any(|it| std::ptr::eq(*it, *replica)))
+                .collect::<Vec<_>>(),
+        );
+        candidates.truncate(ATTEMPTS_MAX);
+        candidates
+    }
+
+    async fn send(
+        &self,
+        replica: &Replica,
+        request: Request,
+    ) -> Result<http::Response<hyper::body::Incoming>, Unanswered> {
+        let (mut parts, body) = request.into_parts();
+        let here = parts.clone();
+        parts.uri = replica.base.with(&parts.uri);
+        let (lender, lent) = Lender::of(body);
+        match self.client.request(http::Request::from_parts(parts, lent)).await {
+            Ok(response) => Ok(response),
+            Err(error) if error.is_connect() => match lender.back() {
+                Some(body) => Err(Unanswered::NotReached(error, Request::from_parts(here, body))),
+                None => Err(Unanswered::Lost(error)),
+            },
+            Err(error) => Err(Unanswered::Lost(error)),
+        }
+    }
+
+    /// Finds out whether a replica is ready.
+    async fn look(&self, replica: &Replica) {
+        let ready = Uri::from_static("/readyz");
+        let asked = http::Request::get(replica.base.with(&ready)).body(Lender::of(Body::empty()).1);
+        let answer = self.client.request(asked.expect("a base URL and a path are a URL"));
+        match timeout(LOOK_MAX, answer).await {
+            Ok(Ok(answer)) if answer.status().is_success() => replica.answered(),
+            _ => replica.failed(self.clock.monotonic()),
+        }
+    }
+}
+
+/// A request without a body once more.
+fn copy(request: &Request) -> Request {
+    let mut copy = Request::new(Body::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+fn forget_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// With all of its causes.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

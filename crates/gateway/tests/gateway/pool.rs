@@ -1,0 +1,199 @@
+//! Replicas of a service that run elsewhere.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::routing::{any, get};
+use contracts::Service;
+use gateway::{BaseUrl, Pool};
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::BodyExt as _;
+use kernel::clock::SystemClock;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// A service that counts what it is asked for, and answers with the body that it was sent.
+struct Elsewhere {
+    address: SocketAddr,
+    asked: Arc<AtomicU64>,
+    serving: JoinHandle<()>,
+}
+
+impl Elsewhere {
+    async fn start(at: &str) -> Self {
+        let listener = TcpListener::bind(at).await.unwrap();
+        let asked = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&asked);
+        let echo = move |headers: HeaderMap, body: String| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let seen = headers.contains_key("accept-encoding") || headers.contains_key("x-private");
+            async move {
+                (
+                    [
+                        ("x-seen", seen.to_string()),
+                        ("connection", "x-hop".to_owned()),
+                        ("x-hop", "1".to_owned()),
+                    ],
+                    body,
+                )
+            }
+        };
+        let ready = || async { StatusCode::OK };
+        let router = Router::new().route("/readyz", get(ready)).fallback(any(echo));
+        Self {
+            address: listener.local_addr().unwrap(),
+            asked,
+            serving: tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }),
+        }
+    }
+
+    fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+fn pool(addresses: &[SocketAddr]) -> Pool {
+    let bases = addresses
+        .iter()
+        .map(|address| format!("http://{address}").parse::<BaseUrl>().unwrap());
+    Pool::new(Service::Orders, bases.collect(), Arc::new(SystemClock::new()))
+}
+
+async fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+fn request(method: Method, body: &'static str) -> Request {
+    Request::builder()
+        .method(method)
+        .uri("/api/orders?limit=2")
+        .body(Body::from(body))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn replicas_are_asked_in_turn_and_bodies_pass() {
+    let (one, two) = (
+        Elsewhere::start("127.0.0.1:0").await,
+        Elsewhere::start("127.0.0.1:0").await,
+    );
+    let pool = pool(&[one.address, two.address]);
+    for _ in 0..10 {
+        let answer = pool.call(request(Method::POST, "hello")).await.unwrap();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(&body[..], b"hello");
+    }
+    assert_eq!((one.asked(), two.asked()), (5, 5));
+}
+
+#[tokio::test]
+async fn what_is_for_the_next_hop_goes_no_further() {
+    let one = Elsewhere::start("127.0.0.1:0").await;
+    let mut asked = request(Method::GET, "");
+    for (name, value) in [
+        ("connection", "x-private"),
+        ("x-private", "1"),
+        ("accept-encoding", "gzip"),
+    ] {
+        asked.headers_mut().insert(name, value.parse().unwrap());
+    }
+    let answer = pool(&[one.address]).call(asked).await.unwrap();
+    assert_eq!(answer.headers()["x-seen"], "false");
+    assert!(!answer.headers().contains_key("x-hop") && !answer.headers().contains_key("connection"));
+}
+
+#[tokio::test]
+async fn what_did_not_leave_is_sent_to_another_replica_whatever_it_is() {
+    let one = Elsewhere::start("127.0.0.1:0").await;
+    let pool = pool(&[nobody().await, one.address]);
+    for number in 0..6 {
+        let answer = pool.call(request(Method::POST, "hello")).await.unwrap();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(&body[..], b"hello", "request {number}");
+    }
+    assert_eq!(one.asked(), 6);
+    assert_eq!(pool.counts(), (1, 2));
+}
+
+/// A replica that hangs up without an answer, on everything but the question whether it is ready.
+async fn rude() -> (SocketAddr, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, asked) = (listener.local_addr().unwrap(), Arc::new(AtomicU64::new(0)));
+    let counted = Arc::clone(&asked);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let counted = Arc::clone(&counted);
+            tokio::spawn(async move {
+                let mut read = vec![0; 4096];
+                let count = stream.read(&mut read).await.unwrap_or(0);
+                match read[..count].starts_with(b"GET /readyz") {
+                    true => drop(stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await),
+                    false => drop(counted.fetch_add(1, Ordering::Relaxed)),
+                }
+            });
+        }
+    });
+    (address, asked)
+}
+
+#[tokio::test]
+async fn what_only_asks_is_repeated_elsewhere_and_what_changes_something_is_not() {
+    let one = Elsewhere::start("127.0.0.1:0").await;
+    let (rude, hung_up) = rude().await;
+    for _ in 0..4 {
+        let answer = pool(&[rude, one.address]).call(request(Method::GET, "")).await;
+        assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    }
+    assert_eq!((hung_up.load(Ordering::Relaxed), one.asked()), (4, 4));
+    let refused = pool(&[rude, one.address]).call(request(Method::POST, "pay")).await;
+    let said = refused.unwrap_err().to_string();
+    assert!(said.contains("no replica of orders answers"), "{said}");
+    assert_eq!(one.asked(), 4, "it may have been done already");
+}
+
+#[tokio::test]
+async fn a_replica_that_is_back_is_asked_again_before_a_client_has_to_try_it() {
+    let away = nobody().await;
+    let one = Elsewhere::start("127.0.0.1:0").await;
+    let pool = pool(&[away, one.address]);
+    for _ in 0..4 {
+        pool.call(request(Method::GET, "")).await.unwrap();
+    }
+    assert_eq!(pool.counts(), (1, 2));
+    let back = Elsewhere::start(&away.to_string()).await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+    while pool.counts() != (2, 2) || back.asked() == 0 {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "it is not asked: {:?}",
+            pool.counts()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if pool.counts() == (2, 2) {
+            pool.call(request(Method::GET, "")).await.unwrap();
+        }
+    }
+    // One that has gone is left out again, at no client's cost.
+    back.serving.abort();
+    for _ in 0..10 {
+        pool.call(request(Method::GET, "")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn where_all_are_left_out_all_are_tried() {
+    let away = nobody().await;
+    let pool = pool(&[away]);
+    pool.call(request(Method::GET, "")).await.unwrap_err();
+    assert_eq!(pool.counts(), (0, 1));
+    let back = Elsewhere::start(&away.to_string()).await;
+    pool.call(request(Method::POST, "at once")).await.unwrap();
+    assert_eq!(back.asked(), 1);
+}
