@@ -77,6 +77,7 @@ pub fn tradewind() -> Command {
 #[derive(Debug)]
 pub struct Settings {
     environment: BTreeMap<String, String>,
+    parts: Vec<&'static str>,
 }
 
 impl Settings {
@@ -103,6 +104,13 @@ impl Settings {
         self
     }
 
+    /// Has it run these parts of the shop alone.
+    #[must_use]
+    pub fn running(mut self, parts: &[&'static str]) -> Self {
+        self.parts = parts.to_vec();
+        self
+    }
+
     /// Starts a server on a directory of its own, and waits until it is ready.
     pub async fn start(self) -> Server {
         let directory = tempfile::tempdir().expect("a temporary directory");
@@ -119,6 +127,7 @@ impl Settings {
         let mut server = Server {
             directory,
             environment: self.environment,
+            parts: self.parts,
             running: None,
             _databases: databases,
         };
@@ -132,6 +141,7 @@ impl Settings {
 pub struct Server {
     directory: TempDir,
     environment: BTreeMap<String, String>,
+    parts: Vec<&'static str>,
     running: Option<Running>,
     _databases: Option<Fresh>,
 }
@@ -156,14 +166,19 @@ struct Running {
 
 impl Running {
     /// Starts it, and waits until it says where it listens. If it ends before that, how.
-    fn start(directory: &Path, environment: &BTreeMap<String, String>) -> Result<Self, ExitStatus> {
+    fn start(
+        directory: &Path,
+        environment: &BTreeMap<String, String>,
+        parts: &[&'static str],
+    ) -> Result<Self, ExitStatus> {
         let log = File::options()
             .create(true)
             .append(true)
             .open(directory.join("log"))
             .expect("a log");
         let mut command = tradewind();
-        command.arg("serve").current_dir(directory).envs(environment);
+        command.arg("serve").args(parts);
+        command.current_dir(directory).envs(environment);
         command.env("TRADEWIND_DATA", directory.join("data"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().expect("the binary runs");
@@ -245,6 +260,7 @@ impl Server {
     pub fn settings() -> Settings {
         let settings = Settings {
             environment: BTreeMap::new(),
+            parts: Vec::new(),
         };
         settings
             .with("listen", "127.0.0.1:0")
@@ -340,7 +356,7 @@ impl Server {
     /// The same, for a server that may end before it is ready: then, how.
     pub async fn start_unless_it_ends(&mut self) -> Result<(), ExitStatus> {
         assert!(self.running.is_none(), "the server runs");
-        let running = Running::start(self.directory.path(), &self.environment)?;
+        let running = Running::start(self.directory.path(), &self.environment, &self.parts)?;
         let nobody = Actor::at(&running.url);
         self.running = Some(running);
         let ready = eventually("the server is ready", async || {

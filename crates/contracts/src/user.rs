@@ -160,8 +160,8 @@ pub struct RefreshToken {
     pub refresh_token: Secret,
 }
 
-/// `POST /api/token/service`: one of our services signs in. It can be read and not written, as it holds a secret.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// `POST /api/token/service`: one of our services signs in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceSignIn {
     /// Which service it is.

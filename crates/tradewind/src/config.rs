@@ -14,6 +14,7 @@ mod value;
 use value::Setting;
 pub use value::{Concealed, List, Span};
 
+use crate::buses::BusUrl;
 use crate::stores::{Place, StoreUrl};
 
 /// The file looked for in the working directory unless `--config` names another.
@@ -52,7 +53,7 @@ macro_rules! settings {
 }
 
 settings! {
-    /// Where the gateway listens. Port 0 takes any free one.
+    /// Where the process listens. Port 0 takes any free one.
     listen: SocketAddr = "127.0.0.1:3000";
     /// The directory of the embedded stores, the payment ledger and the first admin's password.
     data: PathBuf = "./tradewind-data";
@@ -74,6 +75,22 @@ settings! {
     notifications_store: Option<StoreUrl> = "";
     /// The store of events alone, in place of its part of `store`.
     events_store: Option<StoreUrl> = "";
+    /// How events go between services: `embedded:` within one process, or the URL of a broker (`nats://user:password@host:port`).
+    bus: BusUrl = "embedded:";
+    /// Where replicas of users listen (`http://host:port`, separated by commas), for processes that need it and do not run it.
+    users_url: List<gateway::BaseUrl> = "";
+    /// Where replicas of catalog listen (`http://host:port`, separated by commas), for processes that need it and do not run it.
+    catalog_url: List<gateway::BaseUrl> = "";
+    /// Where replicas of inventory listen (`http://host:port`, separated by commas), for processes that need it and do not run it.
+    inventory_url: List<gateway::BaseUrl> = "";
+    /// Where replicas of orders listen (`http://host:port`, separated by commas), for processes that need it and do not run it.
+    orders_url: List<gateway::BaseUrl> = "";
+    /// Where replicas of payments listen (`http://host:port`, separated by commas), for processes that need it and do not run it.
+    payments_url: List<gateway::BaseUrl> = "";
+    /// Where replicas of notifications listen (`http://host:port`, separated by commas), for processes that need it and do not run it.
+    notifications_url: List<gateway::BaseUrl> = "";
+    /// Where replicas of events listen (`http://host:port`, separated by commas), for processes that need it and do not run it.
+    events_url: List<gateway::BaseUrl> = "";
     /// What is logged: error, warn, info, debug, trace, or a filter such as `info,orders=debug`. The server logs info
     /// unless told otherwise, other commands warn.
     log: Option<String> = "";
@@ -305,6 +322,21 @@ impl Config {
             Service::Events => &self.events_store,
         };
         own.as_ref()
+    }
+
+    /// Where other processes run the service.
+    #[must_use]
+    pub fn replicas_of(&self, service: Service) -> &[gateway::BaseUrl] {
+        let List(replicas) = match service {
+            Service::Users => &self.users_url,
+            Service::Catalog => &self.catalog_url,
+            Service::Inventory => &self.inventory_url,
+            Service::Orders => &self.orders_url,
+            Service::Payments => &self.payments_url,
+            Service::Notifications => &self.notifications_url,
+            Service::Events => &self.events_url,
+        };
+        replicas
     }
 
     fn check(&self) -> Result<()> {

@@ -6,6 +6,7 @@
 )]
 
 mod bench;
+pub mod buses;
 mod carry;
 mod client;
 mod commands;
@@ -15,11 +16,13 @@ mod first_admin;
 mod metrics;
 mod output;
 mod recipients;
+mod remote;
 pub mod replay;
 mod server;
 mod stopwatch;
 pub mod stores;
 pub mod system;
+pub mod topology;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;

@@ -7,32 +7,38 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use axum::Router;
-use contracts::Service;
+use contracts::{Secret, Service};
 use gateway::config::{Origins, RateLimits};
-use gateway::{FrontDoor, Gateway, Upstream};
+use gateway::{FrontDoor, Gateway, Pool, Upstream};
 use kernel::access::AccessEvents;
 use kernel::auth::Verifier;
 use kernel::bus::Bus;
 use kernel::clock::{Clock, Ids, SystemClock};
 use kernel::document::Collection;
-use kernel::embedded::{EmbeddedBus, Journal};
+use kernel::embedded::Journal;
 use kernel::engine::{Engine, Parts, schema};
 use kernel::reaction::Consumers;
 use kernel::rebuild::Fold;
 use kernel::relay;
 use kernel::store::{Opened, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
+use notifications::Recipients;
 use payments::provider::Provider;
 use payments::simulated::Simulated;
 use users::{Argon2Hasher, Keys, Users};
 
+use crate::buses::{BusUrl, Surroundings};
 use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::recipients::InProcess;
+use crate::remote::{RemoteRecipients, RemoteUsers};
 use crate::stores::Place;
+use crate::topology::Topology;
 
 /// How long the start waits for consumers to begin.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the end waits for a broker.
+const LEAVE_MAX: Duration = Duration::from_secs(5);
 
 /// What a service keeps, and how it is folded.
 #[derive(Clone, Copy, Debug)]
@@ -94,11 +100,10 @@ pub const SERVICES: [Described; 7] = [
     },
 ];
 
-/// Opens the stores of all services at once: to make one is mostly to wait for the disk.
-async fn open_stores(places: &[Place], ids: &Ids, clock: &dyn Clock) -> Result<Vec<Arc<dyn Opened>>> {
-    let opening = SERVICES
+/// Opens the stores of services at once: to make one is mostly to wait for the disk.
+async fn open_stores(places: &[(&Described, Place)], ids: &Ids, clock: &dyn Clock) -> Result<Vec<Arc<dyn Opened>>> {
+    let opening = places
         .iter()
-        .zip(places)
         .map(|(described, place)| place.open(described, Vec::new(), ids, clock));
     futures::future::try_join_all(opening).await
 }
@@ -142,22 +147,136 @@ pub struct Plain;
 
 impl Around for Plain {}
 
-/// All services of one process, running.
+/// What one process runs of the shop.
 #[derive(Debug)]
 pub struct System {
-    /// The way in.
+    /// The way in, to what runs here or to everything.
     pub door: FrontDoor,
-    /// For the first admin.
-    pub users: Users,
-    events: events::Events,
+    /// For the first admin, if users runs here.
+    pub users: Option<Users>,
+    events: Option<events::Events>,
     engines: BTreeMap<Service, Engine>,
     stores: Vec<Arc<dyn Opened>>,
+    bus: Arc<dyn Bus>,
+}
+
+/// What every service is started with.
+struct Foundation<'a> {
+    config: &'a Config,
+    data: &'a DataDirectory,
+    around: &'a dyn Around,
+    engines: BTreeMap<Service, Engine>,
+    bus: Arc<dyn Bus>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<Ids>,
+}
+
+/// A service that was started.
+struct Started {
+    service: Service,
+    router: Router,
+    consumers: Consumers,
+}
+
+impl Foundation<'_> {
+    fn engine(&self, service: Service) -> Engine {
+        self.engines.get(&service).expect("it runs here").clone()
+    }
+
+    fn service_secret(&self) -> Result<Option<Secret>> {
+        let secret = self
+            .config
+            .service_secret
+            .as_ref()
+            .map(|secret| secret.reveal().parse());
+        secret.transpose().map_err(|error| anyhow!("service_secret: {error}"))
+    }
+
+    /// The replicas of a service that run elsewhere.
+    fn pool(&self, service: Service) -> Pool {
+        Pool::new(
+            service,
+            self.config.replicas_of(service).to_vec(),
+            Arc::clone(&self.clock),
+        )
+    }
+
+    async fn users(&self, keys: Keys, verifier: &Arc<Verifier>, access: &AccessEvents) -> Result<Users> {
+        let ports = users::Ports {
+            keys,
+            hasher: Arc::new(Argon2Hasher::on_all_processors(Arc::clone(&self.ids))),
+            access: access.clone(),
+        };
+        let config = users::Config {
+            service_secret: self.service_secret()?,
+        };
+        Ok(Users::start(self.engine(Service::Users), &self.bus, verifier, ports, config).await?)
+    }
+
+    fn recipients(&self, users: Option<&Users>) -> Result<Arc<dyn Recipients>> {
+        if let Some(users) = users.cloned() {
+            return Ok(Arc::new(InProcess { users }));
+        }
+        let secret = self.service_secret()?.context("service_secret is not set")?;
+        let users = RemoteUsers::new(self.pool(Service::Users));
+        Ok(Arc::new(RemoteRecipients::new(users, secret, Arc::clone(&self.clock))))
+    }
+
+    /// Starts a service other than users and events, which others know by more than their routes.
+    async fn start(
+        &self,
+        service: Service,
+        verifier: &Arc<Verifier>,
+        access: &AccessEvents,
+        users: Option<&Users>,
+    ) -> Result<Started> {
+        let (engine, bus) = (self.engine(service), &self.bus);
+        let (router, consumers) = match service {
+            Service::Catalog => {
+                let catalog = catalog::Catalog::start(engine, bus, verifier).await?;
+                (catalog.router(), catalog.consumers().clone())
+            }
+            Service::Inventory => {
+                let inventory = inventory::Inventory::start(engine, bus, verifier).await?;
+                (inventory.router(), inventory.consumers().clone())
+            }
+            Service::Orders => {
+                let config = orders::Config {
+                    payment_window: self.config.payment_window.get(),
+                };
+                let orders = orders::Orders::start(engine, bus, verifier, access.clone(), &config).await?;
+                (orders.router(), orders.consumers().clone())
+            }
+            Service::Payments => {
+                let provider = Simulated::open(&self.data.ledger()).context("cannot open the payment ledger")?;
+                let provider = self.around.provider(Arc::new(provider));
+                let payments = payments::Payments::start(engine, bus, verifier, provider).await?;
+                (payments.router(), payments.consumers().clone())
+            }
+            Service::Notifications => {
+                let config = notifications::Config {
+                    templates: self.config.templates.clone(),
+                };
+                let (recipients, channel) = (self.recipients(users)?, Arc::new(notifications::LogChannel));
+                let notifications =
+                    notifications::Notifications::start(engine, bus, verifier, config, recipients, channel).await?;
+                (notifications.router(), notifications.consumers().clone())
+            }
+            Service::Users | Service::Events => unreachable!("they are started apart"),
+        };
+        Ok(Started {
+            service,
+            router,
+            consumers,
+        })
+    }
 }
 
 impl System {
-    /// Starts everything on the stores that are configured; what has no store of its own is in `data`.
+    /// Starts what is to run here, on the stores that are configured; what has no store of its own is in `data`.
     pub async fn start(
         config: &Config,
+        topology: &Topology,
         data: &DataDirectory,
         metrics: PrometheusHandle,
         around: &dyn Around,
@@ -166,132 +285,145 @@ impl System {
         let ids = Arc::new(Ids::from_entropy());
         let replica = data.replica(&ids, clock.as_ref())?;
         let mut engines = BTreeMap::new();
-        let mut stores = Vec::new();
-        let places = SERVICES.map(|described| Place::of(described.service, config, data));
-        let opened = open_stores(&places, &ids, clock.as_ref()).await?;
-        for ((described, place), store) in SERVICES.iter().zip(&places).zip(opened) {
-            stores.push(Arc::clone(&store));
+        let places: Vec<(&Described, Place)> = SERVICES
+            .iter()
+            .filter(|described| topology.runs(described.service))
+            .map(|described| (described, Place::of(described.service, config, data)))
+            .collect();
+        let stores = open_stores(&places, &ids, clock.as_ref()).await?;
+        for ((described, place), store) in places.iter().zip(&stores) {
             let parts = Parts {
-                store: around.store(described.service, store),
+                store: around.store(described.service, Arc::clone(store) as _),
                 replica: place.is_shared().then_some(replica),
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
             };
-            engines.insert(described.service, Engine::start(described.service, parts).await?);
+            let engine = Engine::start(described.service, parts).await;
+            let engine = engine.with_context(|| format!("cannot start {} on {place}", described.service))?;
+            engines.insert(described.service, engine);
         }
-        let engine = |service: Service| engines.get(&service).expect("every service has an engine").clone();
         let journals = engines.iter().map(|(&service, engine)| {
-            (
-                service,
-                Journal {
-                    store: Arc::clone(engine.reader().store()),
-                    head: engine.head(),
-                },
-            )
+            let journal = Journal {
+                store: Arc::clone(engine.reader().store()),
+                head: engine.head(),
+            };
+            (service, journal)
         });
-        let bus = around.bus(Arc::new(EmbeddedBus::new(journals)));
+        let surroundings = Surroundings {
+            process: replica,
+            journals: journals.collect(),
+            clock: &clock,
+            ids: &ids,
+        };
+        let bus = around.bus(config.bus.open(surroundings).await?);
+        let foundation = Foundation {
+            config,
+            data,
+            around,
+            engines,
+            bus,
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
+        };
 
-        let keys = Keys::open(&engine(Service::Users)).await?;
-        let verifier = Arc::new(Verifier::new(keys.key_source(), Arc::clone(&clock)));
+        let keys = match topology.runs(Service::Users) {
+            true => Some(Keys::open(&foundation.engine(Service::Users)).await?),
+            false => None,
+        };
+        let verifier = Arc::new(Verifier::new(
+            match &keys {
+                Some(keys) => keys.key_source(),
+                None => Arc::new(RemoteUsers::new(foundation.pool(Service::Users))),
+            },
+            Arc::clone(&clock),
+        ));
         let access = AccessEvents::new(Arc::clone(&clock), Arc::clone(&ids));
-        let ports = users::Ports {
-            keys,
-            hasher: Arc::new(Argon2Hasher::on_all_processors(Arc::clone(&ids))),
-            access: access.clone(),
-        };
-        let service_secret = config.service_secret.as_ref().map(|secret| secret.reveal().parse());
-        let service_secret = service_secret
-            .transpose()
-            .map_err(|error| anyhow!("service_secret: {error}"))?;
-        let users_config = users::Config { service_secret };
-        let users = Users::start(engine(Service::Users), &bus, &verifier, ports, users_config).await?;
-        let catalog = catalog::Catalog::start(engine(Service::Catalog), &bus, &verifier).await?;
-        let inventory = inventory::Inventory::start(engine(Service::Inventory), &bus, &verifier).await?;
-        let orders_config = orders::Config {
-            payment_window: config.payment_window.get(),
-        };
-        let orders =
-            orders::Orders::start(engine(Service::Orders), &bus, &verifier, access.clone(), &orders_config).await?;
-        let provider = Simulated::open(&data.ledger()).context("cannot open the payment ledger")?;
-        let provider = around.provider(Arc::new(provider));
-        let payments = payments::Payments::start(engine(Service::Payments), &bus, &verifier, provider).await?;
-        let notifications_config = notifications::Config {
-            templates: config.templates.clone(),
-        };
-        let notifications = notifications::Notifications::start(
-            engine(Service::Notifications),
-            &bus,
-            &verifier,
-            notifications_config,
-            Arc::new(InProcess { users: users.clone() }),
-            Arc::new(notifications::LogChannel),
-        )
-        .await?;
-        let events = events::Events::start(engine(Service::Events), &bus, &verifier, access).await?;
-
-        let consumers: Vec<Consumers> = [
-            users.consumers(),
-            catalog.consumers(),
-            inventory.consumers(),
-            orders.consumers(),
-            payments.consumers(),
-            notifications.consumers(),
-            events.consumers(),
-        ]
-        .map(Consumers::clone)
-        .to_vec();
-        if around.is_published_to() {
-            for engine in engines.values() {
-                relay::start(engine, &bus);
+        let mut started = Vec::new();
+        let mut users = None;
+        if let Some(keys) = keys {
+            let running = foundation.users(keys, &verifier, &access).await?;
+            started.push(Started {
+                service: Service::Users,
+                router: running.router(),
+                consumers: running.consumers().clone(),
+            });
+            users = Some(running);
+        }
+        let apart = [Service::Users, Service::Events];
+        for &service in topology.services.iter().filter(|service| !apart.contains(service)) {
+            started.push(foundation.start(service, &verifier, &access, users.as_ref()).await?);
+        }
+        let mut events = None;
+        if topology.runs(Service::Events) {
+            let engine = foundation.engine(Service::Events);
+            let running = events::Events::start(engine, &foundation.bus, &verifier, access).await?;
+            started.push(Started {
+                service: Service::Events,
+                router: running.router(),
+                consumers: running.consumers().clone(),
+            });
+            events = Some(running);
+        }
+        if config.bus != BusUrl::Embedded || around.is_published_to() {
+            for engine in foundation.engines.values() {
+                relay::start(engine, &foundation.bus);
             }
         }
         // So that nobody is served whose order would come before a consumer begins.
-        let begun = futures::future::join_all(consumers.iter().map(Consumers::begun));
+        let begun = futures::future::join_all(started.iter().map(|started| started.consumers.begun()));
         if tokio::time::timeout(BEGIN_TIMEOUT, begun).await.is_err() {
             tracing::warn!("some consumers have not begun yet; they go on trying");
         }
-        let upstreams = [
-            (Service::Users, users.router()),
-            (Service::Catalog, catalog.router()),
-            (Service::Inventory, inventory.router()),
-            (Service::Orders, orders.router()),
-            (Service::Payments, payments.router()),
-            (Service::Notifications, notifications.router()),
-            (Service::Events, events.router()),
-        ]
-        .map(|(service, router)| (service, Upstream::from(around.router(service, router, &verifier))));
         let process = gateway::health::Process {
-            engines: engines.values().cloned().collect(),
-            consumers,
+            engines: foundation.engines.values().cloned().collect(),
+            consumers: started.iter().map(|started| started.consumers.clone()).collect(),
             clock: Arc::clone(&clock),
         };
-        let door = Gateway::new(gateway_config(config)?, upstreams.into(), verifier, clock, ids)
+        let mut upstreams = BTreeMap::new();
+        for Started { service, router, .. } in started {
+            upstreams.insert(service, Upstream::from(around.router(service, router, &verifier)));
+        }
+        if topology.is_gateway {
+            for &service in Service::ALL {
+                upstreams
+                    .entry(service)
+                    .or_insert_with(|| foundation.pool(service).into());
+            }
+        }
+        let door = Gateway::new(gateway_config(config, topology)?, upstreams, verifier, clock, ids)
             .with_health(Arc::new(process))
             .with_metrics(metrics)
             .open();
+        let Foundation { engines, bus, .. } = foundation;
         Ok(Self {
             door,
             users,
             events,
             engines,
             stores,
+            bus,
         })
     }
 
-    /// The journal of a service.
+    /// The journal of a service that runs here.
     pub fn journal(&self, service: Service) -> &Arc<dyn Store> {
-        let engine = self.engines.get(&service).expect("every service has an engine");
+        let engine = self.engines.get(&service).expect("the service runs here");
         engine.reader().store()
     }
 
     /// Ends what would not end by itself. To be called before the requests under way are waited for.
     pub fn close_streams(&self) {
-        self.events.close_streams();
+        if let Some(events) = &self.events {
+            events.close_streams();
+        }
     }
 
-    /// Finishes what was accepted, and closes the stores.
+    /// Finishes what was accepted, gives lanes back, and closes the stores.
     pub async fn stop(self) {
         futures::future::join_all(self.engines.values().map(Engine::stop_background)).await;
+        if tokio::time::timeout(LEAVE_MAX, self.bus.close()).await.is_err() {
+            tracing::warn!("the broker does not answer; others take the lanes of this process over once they lapse");
+        }
         futures::future::join_all(self.engines.values().map(Engine::stop)).await;
         for store in self.stores {
             store.close().await;
@@ -299,14 +431,20 @@ impl System {
     }
 }
 
-fn gateway_config(config: &Config) -> Result<gateway::Config> {
+/// Who is not the way in counts nothing and compresses nothing: the gateway before it does.
+fn gateway_config(config: &Config, topology: &Topology) -> Result<gateway::Config> {
     let timeout = u64::try_from(config.request_timeout.get().as_millis()).context("request_timeout is too long")?;
-    Ok(gateway::Config {
-        rate_limit: RateLimits {
+    let rate_limit = match topology.is_gateway {
+        true => RateLimits {
             anonymous: config.rate_limit_anonymous,
             user: config.rate_limit_user,
             ip: config.rate_limit_ip,
         },
+        false => RateLimits::OFF,
+    };
+    Ok(gateway::Config {
+        rate_limit,
+        compression: topology.is_gateway,
         trusted_proxies: config.trusted_proxies.0.clone(),
         cors_origins: Origins::try_from(config.cors_origins.0.clone())?,
         request_timeout_ms: NonZeroU64::new(timeout).context("request_timeout must be at least a millisecond")?,

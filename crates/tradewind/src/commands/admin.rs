@@ -11,6 +11,7 @@ use crate::data::DataDirectory;
 use crate::metrics;
 use crate::output;
 use crate::system::{Plain, System};
+use crate::topology::Topology;
 
 /// What to do about admins.
 #[derive(Debug, clap::Subcommand)]
@@ -38,8 +39,9 @@ pub async fn run(config: &Config, command: Command) -> Result<()> {
     };
     let password = Password::try_from(password).map_err(|error| anyhow!("the password {error}"))?;
     let data = DataDirectory::lock(&config.data)?;
-    let system = System::start(config, &data, metrics::install()?, &Plain).await?;
-    let created = system.users.create_admin(email, password).await;
+    let system = System::start(config, &Topology::whole(), &data, metrics::install()?, &Plain).await?;
+    let users = system.users.as_ref().context("users does not run here")?;
+    let created = users.create_admin(email, password).await;
     system.stop().await;
     let (outcome, id, said) = match created.context("the admin was not made")? {
         AdminCreated::Created(id) => ("created", id, "was made"),

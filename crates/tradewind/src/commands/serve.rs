@@ -10,34 +10,40 @@ use kernel::store::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::buses::BusUrl;
 use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::server::Listener;
 use crate::stores::Place;
 use crate::system::{Around, Plain, System};
+use crate::topology::Topology;
 use crate::{first_admin, metrics, server};
 
 /// Runs until SIGTERM or SIGINT, then finishes what was accepted, unless told a second time.
 pub async fn run(config: &Config, services: &[String], around: &dyn Around) -> Result<()> {
-    if !services.is_empty() {
-        bail!(
-            "this build runs all services in one process; start it as `tradewind serve` \
-             (services of their own need a broker, which is not built in yet)"
-        );
-    }
+    let topology = Topology::of(services, config)?;
     // Before anything is begun: whoever asks to end while it starts is obeyed once that can be done in order.
     let mut signals = Signals::listen()?;
     let data = DataDirectory::lock(&config.data)?;
     let listener = Listener::bind(config.listen).await?;
     let address = listener.address()?;
-    let system = System::start(config, &data, metrics::install()?, around).await?;
-    let admin = first_admin::ensure(&system.users, config, &data).await?;
+    let system = System::start(config, &topology, &data, metrics::install()?, around).await?;
+    let admin = match &system.users {
+        Some(users) => first_admin::ensure(users, config, &data).await?,
+        None => None,
+    };
     let stop = CancellationToken::new();
     for note in &config.notes {
         tracing::warn!("{note}");
     }
     say(&format!("Tradewind listens on http://{address}"));
     say(&format!("  data    {}", data.path().display()));
+    if topology != Topology::whole() {
+        say(&format!("  runs    {topology}"));
+    }
+    if config.bus != BusUrl::Embedded {
+        say(&format!("  bus     {}", config.bus));
+    }
     for line in Place::summary(config, &data) {
         say(&format!("  store   {line}"));
     }
@@ -120,8 +126,10 @@ impl OwnServer {
         let data = DataDirectory::lock(&config.data)?;
         let listener = Listener::bind(config.listen).await?;
         let url = format!("http://{}", listener.address()?);
-        let system = System::start(config, &data, metrics::install()?, around).await?;
-        first_admin::ensure(&system.users, config, &data).await?;
+        let system = System::start(config, &Topology::whole(), &data, metrics::install()?, around).await?;
+        if let Some(users) = &system.users {
+            first_admin::ensure(users, config, &data).await?;
+        }
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server::serve(listener, system.door.clone(), stop.clone()));
         Ok(Self {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 use contracts::Email;
 
+use crate::buses::BusUrl;
 use crate::stores::StoreUrl;
 
 /// A type that a setting can have.
@@ -45,7 +46,8 @@ from_str!(
     gateway::config::Rate,
     gateway::config::Network,
     Span,
-    Email
+    Email,
+    gateway::BaseUrl
 );
 
 impl Setting for SocketAddr {
@@ -69,6 +71,18 @@ impl<T: Setting> Setting for Option<T> {
 
     fn shown(&self, text: &str) -> String {
         self.as_ref().map_or_else(String::new, |value| value.shown(text))
+    }
+}
+
+impl Setting for BusUrl {
+    const SECRET: bool = true;
+
+    fn parse(text: &str) -> Result<Self> {
+        text.parse()
+    }
+
+    fn shown(&self, _: &str) -> String {
+        self.to_string()
     }
 }
 

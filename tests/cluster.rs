@@ -1,0 +1,138 @@
+//! Services in processes of their own, through a broker.
+#![expect(clippy::unwrap_used, reason = "what is not as expected should stop the test")]
+
+#[path = "cluster/fixture.rs"]
+mod fixture;
+#[expect(dead_code, reason = "each file of tests uses another part of it")]
+mod support;
+
+use std::time::Duration;
+
+use fixture::Cluster;
+use futures::future::join_all;
+use serde_json::json;
+use servers::Kind;
+use support::{eventually, id_of};
+
+/// Buyers of the last units, and how many units there are.
+const BUYERS: usize = 60;
+const UNITS: u64 = 20;
+/// How long the broker is away.
+const AWAY: Duration = Duration::from_secs(8);
+
+async fn a_shop_of_many_processes_takes_an_order_from_sign_up_to_the_mail(kind: Kind) {
+    let cluster = Cluster::start(kind).await;
+    let (admin, customer) = (cluster.gateway.admin().await, cluster.gateway.customer().await);
+    let product = admin.product(10).await;
+    let (order, payment) = customer.paid_order(&product, 2).await;
+    customer.until_order(&order, "paid").await;
+    customer
+        .until(&format!("/api/payments/{payment}"), "status", "captured")
+        .await;
+    admin.until_stock(&product, (8, 0, 8)).await;
+    // Whoever writes to a customer asks users for the address, with a token of its own.
+    let mails = format!("/api/notifications?user_id={}", customer.id);
+    eventually("the customer is told of the payment", async || {
+        let sent = admin.get(&mails).await.expect(200);
+        let told = sent.data().iter().filter(|it| it["status"] == "sent").count();
+        (told >= 2).then_some(())
+    })
+    .await;
+    for event in ["order.placed", "order.confirmed", "order.paid"] {
+        admin.until_event(event, &order).await;
+    }
+    let ready = cluster.gateway.anonymous().get("/readyz").await.expect(200);
+    assert_eq!(ready.json["upstreams"]["orders"], "1 of 1 up", "{ready}");
+    assert_eq!(ready.json["stores"], json!({}));
+}
+
+async fn the_last_units_are_sold_once_across_processes(kind: Kind) {
+    let cluster = Cluster::start(kind).await;
+    let admin = cluster.gateway.admin().await;
+    let product = admin.product(UNITS).await;
+    let nobody = cluster.gateway.anonymous();
+    let buyers = join_all((0..BUYERS).map(|_| nobody.sign_up())).await;
+    let orders = join_all(buyers.iter().map(|buyer| buyer.place_order(&product, 1))).await;
+    let decided = join_all(buyers.iter().zip(&orders).map(async |(buyer, order)| {
+        let path = format!("/api/orders/{}", id_of(order));
+        eventually("the order is decided", async || {
+            let order = buyer.get(&path).await.expect(200);
+            (order.json["status"] != "pending").then_some(order.json)
+        })
+        .await
+    }))
+    .await;
+    let confirmed = decided.iter().filter(|order| order["status"] == "confirmed").count();
+    assert_eq!(confirmed as u64, UNITS);
+    assert_eq!(admin.stock(&product).await, (UNITS, UNITS, 0));
+}
+
+async fn orders_are_accepted_while_the_broker_is_away_and_all_is_made_up_for(kind: Kind) {
+    let mut cluster = Cluster::start(kind).await;
+    let (admin, customer) = (cluster.gateway.admin().await, cluster.gateway.customer().await);
+    let product = admin.product(1000).await;
+    customer.confirmed_order(&product, 1).await;
+    cluster.broker.stop();
+    let mut orders = Vec::new();
+    let back_at = tokio::time::Instant::now() + AWAY;
+    while tokio::time::Instant::now() < back_at {
+        orders.push(id_of(&customer.place_order(&product, 1).await));
+        for server in cluster.services.values() {
+            server.anonymous().get("/readyz").await.expect(200);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    cluster.broker.start_again().unwrap();
+    for order in &orders {
+        customer.until_order(order, "confirmed").await;
+    }
+    let taken = orders.len() as u64 + 1;
+    assert_eq!(admin.stock(&product).await, (1000, taken, 1000 - taken));
+}
+
+async fn a_service_that_is_killed_is_missed_by_nobody_else_and_catches_up(kind: Kind) {
+    let mut cluster = Cluster::start(kind).await;
+    let (admin, customer) = (cluster.gateway.admin().await, cluster.gateway.customer().await);
+    let product = admin.product(1000).await;
+    for name in ["inventory", "payments", "notifications"] {
+        cluster.service(name).kill();
+        let orders = join_all((0..10).map(|_| customer.place_order(&product, 1))).await;
+        cluster.service(name).start_again().await;
+        for order in &orders {
+            customer.until_order(&id_of(order), "confirmed").await;
+        }
+    }
+    let order = customer.confirmed_order(&product, 1).await;
+    customer.pay(&order).await;
+    customer.until_order(&order, "paid").await;
+}
+
+macro_rules! on {
+    ($broker:ident, $kind:expr) => {
+        mod $broker {
+            use servers::Kind;
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn a_shop_of_many_processes_takes_an_order_from_sign_up_to_the_mail() {
+                super::a_shop_of_many_processes_takes_an_order_from_sign_up_to_the_mail($kind).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn the_last_units_are_sold_once_across_processes() {
+                super::the_last_units_are_sold_once_across_processes($kind).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn orders_are_accepted_while_the_broker_is_away_and_all_is_made_up_for() {
+                super::orders_are_accepted_while_the_broker_is_away_and_all_is_made_up_for($kind).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn a_service_that_is_killed_is_missed_by_nobody_else_and_catches_up() {
+                super::a_service_that_is_killed_is_missed_by_nobody_else_and_catches_up($kind).await;
+            }
+        }
+    };
+}
+
+on!(nats, Kind::Nats);
