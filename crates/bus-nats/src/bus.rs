@@ -2,30 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
 use async_trait::async_trait;
 use bytes::Bytes;
 use contracts::Service;
-use kernel::bus::keeper::Keeper;
-use kernel::bus::shares::Member;
+use kernel::bus::log::Subscriptions;
 use kernel::bus::{Bus, BusError, Group, Message, Subscription};
-use kernel::clock::{Clock, Ids};
 use kernel::event::{Lane, Position};
 use kernel::wire;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::connect::connect;
-use crate::cursors::Cursors;
 use crate::failure::{OpenError, unavailable};
-use crate::ledger::{Bucket, Rosters};
+use crate::log::NatsLog;
 use crate::options::NatsOptions;
 use crate::streams::Streams;
-use crate::subscription::NatsSubscription;
 
 /// How often a batch is published again after its stream was found to be missing, and made.
 const ATTEMPTS_MAX: u32 = 2;
@@ -33,13 +26,7 @@ const ATTEMPTS_MAX: u32 = 2;
 /// A connection to NATS, for one process.
 pub struct NatsBus {
     streams: Streams,
-    clock: Arc<dyn Clock>,
-    ids: Arc<Ids>,
-    process: Option<Uuid>,
-    /// The groups whose roster this process has entered under its own name.
-    named: Mutex<BTreeSet<Group>>,
-    /// How many subscriptions that were dropped have not given their lanes back yet.
-    leaving: watch::Sender<usize>,
+    subscriptions: Subscriptions,
 }
 
 /// Without how it is connected, which may have a password in it.
@@ -48,19 +35,6 @@ impl fmt::Debug for NatsBus {
         f.debug_struct("NatsBus")
             .field("bucket", &self.streams.bucket())
             .finish_non_exhaustive()
-    }
-}
-
-/// Tells a subscription's keeper to give everything back when it is dropped.
-pub(crate) struct Leave {
-    stop: CancellationToken,
-    leaving: watch::Sender<usize>,
-}
-
-impl Drop for Leave {
-    fn drop(&mut self) {
-        self.leaving.send_modify(|count| *count += 1);
-        self.stop.cancel();
     }
 }
 
@@ -80,20 +54,8 @@ impl NatsBus {
         let connection = connect(&options).await?;
         Ok(Self {
             streams: Streams::new(connection, &options),
-            clock: options.clock,
-            ids: options.ids,
-            process: options.process,
-            named: Mutex::default(),
-            leaving: watch::Sender::new(0),
+            subscriptions: Subscriptions::new(options.clock, options.ids, options.process),
         })
-    }
-
-    /// A name that no subscription has; the first one of a group has that of the process, so that a process that was killed
-    /// and is started again goes on with what it held.
-    fn member(&self, group: &Group) -> Member {
-        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-        let process = self.process.filter(|_| named.insert(group.clone()));
-        Member(process.unwrap_or_else(|| self.ids.uuid(self.clock.now())))
     }
 
     /// Sends one after the other without waiting, and then waits for all acknowledgements. No `Nats-Msg-Id`: the server would
@@ -154,28 +116,11 @@ impl Bus for NatsBus {
 
     async fn subscribe(&self, group: &Group, _: Vec<Position>) -> Result<Box<dyn Subscription>, BusError> {
         self.streams.find(group.source).await?;
-        let bucket = Bucket::open(&self.streams).await?;
-        let cursors = Arc::new(Cursors::new(bucket.clone(), group.clone()));
-        let ledger = Arc::new(Rosters::new(bucket, Arc::clone(&cursors), group));
-        let (me, lanes, clock) = (self.member(group), self.streams.lanes, Arc::clone(&self.clock));
-        let keeper = Keeper::join(group.clone(), me, lanes, ledger, clock).await?;
-        let (tenancy, stop, leaving) = (keeper.tenancy(), CancellationToken::new(), self.leaving.clone());
-        let stopped = stop.clone();
-        tokio::spawn(async move {
-            keeper.run(stopped).await;
-            leaving.send_modify(|count| *count -= 1);
-        });
-        let leave = Leave {
-            stop,
-            leaving: self.leaving.clone(),
-        };
-        let (streams, clock) = (self.streams.clone(), Arc::clone(&self.clock));
-        let subscription = NatsSubscription::new(group.clone(), streams, cursors, tenancy, clock, leave);
-        Ok(Box::new(subscription))
+        let log = NatsLog::open(&self.streams, group.clone()).await?;
+        self.subscriptions.open(group, self.streams.lanes, Arc::new(log)).await
     }
 
     async fn close(&self) {
-        // The sender is in the same structure, so it is never gone.
-        let _ = self.leaving.subscribe().wait_for(|count| *count == 0).await;
+        self.subscriptions.close().await;
     }
 }

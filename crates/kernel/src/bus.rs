@@ -1,6 +1,7 @@
 //! The port to a broker: publish in journal order, subscribe in lanes.
 
 pub mod keeper;
+pub mod log;
 pub mod shares;
 
 use std::fmt;

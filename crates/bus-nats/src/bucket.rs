@@ -1,20 +1,12 @@
 //! Keys in a bucket, each written only over what was read: rosters and cursors.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::kv::{self, UpdateErrorKind};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
-use async_trait::async_trait;
 use kernel::bus::BusError;
-use kernel::bus::keeper::Ledger;
-use kernel::bus::shares::Roster;
-use kernel::event::Lane;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::cursors::{Cursors, key};
 use crate::failure::unavailable;
 use crate::streams::Streams;
 
@@ -76,37 +68,5 @@ impl Bucket {
                 Err(unavailable(error))
             }
         }
-    }
-}
-
-/// Where the roster of a group is.
-#[derive(Debug)]
-pub(crate) struct Rosters {
-    bucket: Bucket,
-    cursors: Arc<Cursors>,
-    key: String,
-}
-
-impl Rosters {
-    pub(crate) fn new(bucket: Bucket, cursors: Arc<Cursors>, group: &kernel::bus::Group) -> Self {
-        let key = format!("{}.roster", key(group));
-        Self { bucket, cursors, key }
-    }
-}
-
-#[async_trait]
-impl Ledger for Rosters {
-    async fn read(&self) -> Result<(Roster, Option<u64>), BusError> {
-        let (roster, revision) = self.bucket.read::<Roster>(&self.key).await?;
-        Ok((roster.unwrap_or_default(), Some(revision)))
-    }
-
-    async fn write(&self, roster: &Roster, over: Option<u64>) -> Result<bool, BusError> {
-        let written = self.bucket.write(&self.key, roster, over.unwrap_or_default()).await?;
-        Ok(written.is_some())
-    }
-
-    async fn settle(&self, lanes: &BTreeSet<Lane>) -> Result<(), BusError> {
-        self.cursors.flush(|lane| lanes.contains(&lane)).await
     }
 }

@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kernel::bus::keeper::Tenancy;
-use kernel::bus::{BusError, Group, Message, SourceHead, Subscription};
-use kernel::clock::Clock;
-use kernel::event::{Lane, Position};
+use contracts::Service;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::bus::Leave;
-use crate::cursors::{Cursor, Cursors};
-use crate::reader::{Delivery, Reader};
-use crate::streams::Streams;
+use super::cursors::Cursors;
+use super::reader::{Delivery, Reader};
+use super::subscriptions::Leave;
+use super::{Cursor, Log};
+use crate::bus::keeper::Tenancy;
+use crate::bus::{BusError, Message, SourceHead, Subscription};
+use crate::clock::Clock;
+use crate::event::{Lane, Position};
 
 /// Messages that were read and wait to be received, of all lanes.
 const WAITING_MAX: usize = 256;
@@ -22,9 +23,9 @@ const WAITING_MAX: usize = 256;
 /// these are acknowledged.
 const PLACES_MAX: usize = 16 * 1024;
 
-pub(crate) struct NatsSubscription {
-    group: Group,
-    streams: Streams,
+pub(super) struct LogSubscription {
+    source: Service,
+    log: Arc<dyn Log>,
     cursors: Arc<Cursors>,
     tenancy: Arc<Tenancy>,
     clock: Arc<dyn Clock>,
@@ -49,10 +50,10 @@ struct Reading {
     _task: AbortOnDropHandle<()>,
 }
 
-impl NatsSubscription {
-    pub(crate) fn new(
-        group: Group,
-        streams: Streams,
+impl LogSubscription {
+    pub(super) fn new(
+        source: Service,
+        log: Arc<dyn Log>,
         cursors: Arc<Cursors>,
         tenancy: Arc<Tenancy>,
         clock: Arc<dyn Clock>,
@@ -62,8 +63,8 @@ impl NatsSubscription {
         let keeping_up = tokio::spawn(Arc::clone(&cursors).keep_up(Arc::clone(&clock)));
         Self {
             changes: tenancy.changes(),
-            group,
-            streams,
+            source,
+            log,
             cursors,
             tenancy,
             clock,
@@ -89,13 +90,13 @@ impl NatsSubscription {
         }
     }
 
-    /// Reads a lane, after a cursor or after what the bucket says.
+    /// Reads a lane, after a cursor or after what the broker has kept.
     fn read(&mut self, lane: Lane, after: Option<Cursor>) {
         self.generations += 1;
         let reader = Reader {
-            streams: self.streams.clone(),
+            log: Arc::clone(&self.log),
             cursors: Arc::clone(&self.cursors),
-            source: self.group.source,
+            source: self.source,
             lane,
             generation: self.generations,
             deliveries: self.deliver.clone(),
@@ -144,7 +145,7 @@ impl NatsSubscription {
 }
 
 #[async_trait]
-impl Subscription for NatsSubscription {
+impl Subscription for LogSubscription {
     async fn receive(&mut self, max: usize) -> Result<Vec<Message>, BusError> {
         loop {
             self.enter();
@@ -191,7 +192,7 @@ impl Subscription for NatsSubscription {
         self.lanes.contains_key(&lane) && self.tenancy.has(lane)
     }
 
-    /// The server knows what was published, not what the journal holds.
+    /// A broker knows what was published, not what the journal holds.
     async fn head(&mut self) -> Option<SourceHead> {
         None
     }

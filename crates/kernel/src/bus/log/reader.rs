@@ -1,0 +1,111 @@
+//! Reads one lane for one subscription, from a cursor on, until it is dropped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contracts::Service;
+use tokio::sync::mpsc;
+
+use super::cursors::Cursors;
+use super::{Cursor, Entry, Log};
+use crate::bus::{BusError, Message};
+use crate::clock::Clock;
+use crate::effect::backoff;
+use crate::event::Lane;
+use crate::wire;
+
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// A message, and where it was.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    pub(super) lane: Lane,
+    /// Of which reading of the lane it is.
+    pub(super) generation: u64,
+    pub(super) cursor: Cursor,
+    pub(super) message: Message,
+}
+
+pub(super) struct Reader {
+    pub(super) log: Arc<dyn Log>,
+    pub(super) cursors: Arc<Cursors>,
+    pub(super) source: Service,
+    pub(super) lane: Lane,
+    pub(super) generation: u64,
+    pub(super) deliveries: mpsc::Sender<Delivery>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Reader {
+    /// Reads after a cursor, or after what the broker has kept; begins again wherever it is interrupted.
+    pub(super) async fn run(self, mut at: Option<Cursor>) {
+        let mut failures = 0;
+        let mut connections = self.log.connections();
+        loop {
+            connections.borrow_and_update();
+            let before = at;
+            let Err(error) = self.read(&mut at).await else {
+                continue;
+            };
+            failures = if at == before { failures + 1 } else { 1 };
+            if failures == 1 {
+                let (source, lane) = (self.source, self.lane.0);
+                tracing::warn!(%source, lane, %error, "a lane cannot be read; it goes on by itself");
+            }
+            tokio::select! {
+                () = self.clock.sleep(backoff(failures).min(PAUSE_MAX)) => {}
+                _ = connections.changed() => {}
+            }
+        }
+    }
+
+    /// Reads until something is lost on the way, or the connection was made anew.
+    async fn read(&self, at: &mut Option<Cursor>) -> Result<(), BusError> {
+        let mut connections = self.log.connections();
+        connections.borrow_and_update();
+        let life = self.log.life().await?;
+        let mut cursor = match *at {
+            Some(cursor) if cursor.life == life => cursor,
+            Some(_) => self.cursors.begin_anew(self.lane, life),
+            None => self.cursors.open(self.lane, life).await?,
+        };
+        *at = Some(cursor);
+        let mut entries = self.log.read(self.lane, cursor).await?;
+        loop {
+            let entry = tokio::select! {
+                biased;
+                _ = connections.changed() => return Ok(()),
+                entry = entries.next() => entry?,
+            };
+            cursor.place = entry.place;
+            if let Some(message) = self.understood(&entry) {
+                let delivery = Delivery {
+                    lane: self.lane,
+                    generation: self.generation,
+                    cursor,
+                    message,
+                };
+                // Nobody is left to receive it, and so this task is about to end.
+                let _ = self.deliveries.send(delivery).await;
+            }
+            *at = Some(cursor);
+        }
+    }
+
+    /// What is none of ours is passed by: were it one, the next message's `prev` would tell.
+    fn understood(&self, entry: &Entry) -> Option<Message> {
+        let (log, lane, place) = (self.source, self.lane.0, entry.place);
+        match wire::decode(&entry.bytes) {
+            Ok(message) if message.source == self.source && message.event.lane == self.lane => Some(message),
+            Ok(message) => {
+                let (source, of_lane) = (message.source, message.event.lane.0);
+                tracing::error!(%log, lane, place, %source, of_lane, "an event is where it does not belong");
+                None
+            }
+            Err(error) => {
+                tracing::error!(%log, lane, place, %error, "there is something that is no event of ours");
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! How a process joins groups, and leaves them.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::Log;
+use super::cursors::Cursors;
+use super::subscription::LogSubscription;
+use crate::bus::keeper::Keeper;
+use crate::bus::shares::Member;
+use crate::bus::{BusError, Group, Subscription};
+use crate::clock::{Clock, Ids};
+
+/// Those of one process.
+#[derive(Debug)]
+pub struct Subscriptions {
+    clock: Arc<dyn Clock>,
+    ids: Arc<Ids>,
+    process: Option<Uuid>,
+    /// The groups whose roster this process has entered under its own name.
+    named: Mutex<BTreeSet<Group>>,
+    /// How many subscriptions that were dropped have not given their lanes back yet.
+    leaving: watch::Sender<usize>,
+}
+
+/// Tells a subscription's keeper to give everything back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Leave {
+    stop: CancellationToken,
+    leaving: watch::Sender<usize>,
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.leaving.send_modify(|count| *count += 1);
+        self.stop.cancel();
+    }
+}
+
+impl Subscriptions {
+    /// None yet, of a process that has this name again after a restart, and nobody else ever. Without one, what it held when
+    /// it was killed lapses before it goes on.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, ids: Arc<Ids>, process: Option<Uuid>) -> Self {
+        Self {
+            clock,
+            ids,
+            process,
+            named: Mutex::default(),
+            leaving: watch::Sender::new(0),
+        }
+    }
+
+    /// Joins a group.
+    ///
+    /// # Errors
+    /// If the broker is not there, or what it has is about another number of lanes.
+    pub async fn open(&self, group: &Group, lanes: u16, log: Arc<dyn Log>) -> Result<Box<dyn Subscription>, BusError> {
+        let (me, clock) = (self.member(group), Arc::clone(&self.clock));
+        let cursors = Arc::new(Cursors::new(Arc::clone(&log), group.clone()));
+        let ledger = Arc::clone(&cursors);
+        let keeper = Keeper::join(group.clone(), me, lanes, ledger, Arc::clone(&clock)).await?;
+        let (tenancy, stop, leaving) = (keeper.tenancy(), CancellationToken::new(), self.leaving.clone());
+        let stopped = stop.clone();
+        tokio::spawn(async move {
+            keeper.run(stopped).await;
+            leaving.send_modify(|count| *count -= 1);
+        });
+        let leave = Leave {
+            stop,
+            leaving: self.leaving.clone(),
+        };
+        let subscription = LogSubscription::new(group.source, log, cursors, tenancy, clock, leave);
+        Ok(Box::new(subscription))
+    }
+
+    /// Waits until those that were dropped have given their lanes back.
+    pub async fn close(&self) {
+        // The sender is in the same structure, so it is never gone.
+        let _ = self.leaving.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    /// A name that no subscription has; the first one of a group has that of the process, so that a process that was killed
+    /// and is started again goes on with what it held.
+    fn member(&self, group: &Group) -> Member {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let process = self.process.filter(|_| named.insert(group.clone()));
+        Member(process.unwrap_or_else(|| self.ids.uuid(self.clock.now())))
+    }
+}
