@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kernel::bus::url::{decoded, host_and_port};
 use kernel::clock::{Clock, Ids};
 use uuid::Uuid;
 
@@ -100,7 +101,10 @@ impl Place {
             Some((login, hosts)) => (Some(Login::parse(login)?), hosts),
             None => (None, rest),
         };
-        let addresses = hosts.split(',').map(address).collect::<Option<Vec<_>>>()?;
+        let addresses = hosts
+            .split(',')
+            .map(|host| host_and_port(host, PORT_DEFAULT).map(|(name, port)| format!("{name}:{port}")))
+            .collect::<Option<Vec<_>>>()?;
         Some(Self {
             is_tls,
             login,
@@ -119,37 +123,6 @@ impl Login {
             None => Some(Self::Token(decoded(login)?)),
         }
     }
-}
-
-/// `host` or `host:port`, with the port.
-fn address(host: &str) -> Option<String> {
-    let (name, port) = match host.rsplit_once(':') {
-        // The colons of an IPv6 address are inside brackets.
-        Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()?),
-        _ => (host, PORT_DEFAULT),
-    };
-    let is_bracketed = name.starts_with('[') && name.ends_with(']');
-    let inner = name.trim_start_matches('[').trim_end_matches(']');
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte) || (is_bracketed && byte == b':');
-    let is_name = !inner.is_empty() && inner.bytes().all(fits);
-    is_name.then(|| format!("{name}:{port}"))
-}
-
-/// With `%3A` and the like read as what they stand for.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let (digits, after) = rest.split_at_checked(2)?;
-        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
-        rest = after;
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

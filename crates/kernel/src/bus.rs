@@ -3,6 +3,7 @@
 pub mod keeper;
 pub mod log;
 pub mod shares;
+pub mod url;
 
 use std::fmt;
 use std::sync::Arc;
