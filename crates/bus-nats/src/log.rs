@@ -154,6 +154,10 @@ impl Log for NatsLog {
         self.streams.connection.made.clone()
     }
 
+    fn is_reached(&self) -> bool {
+        self.streams.connection.reached().is_ok()
+    }
+
     async fn kept(&self, lane: Lane) -> Result<Option<Cursor>, BusError> {
         let (stored, revision) = self.bucket.read::<Stored>(&self.key(lane)).await?;
         self.revisions().insert(lane, revision);

@@ -79,6 +79,10 @@ impl Log for RedisLog {
         self.logs.connection.made()
     }
 
+    fn is_reached(&self) -> bool {
+        self.logs.connection.number().is_ok()
+    }
+
     async fn kept(&self, lane: Lane) -> Result<Option<Cursor>, BusError> {
         let key = self.logs.keys.group(&self.group);
         let field = cmd("HGET").arg(key).arg(format!("lane.{}", lane.0)).to_owned();

@@ -159,6 +159,8 @@ async fn while_the_server_is_away_nothing_is_kept_for_it() {
     let process = own.join(LANES).await;
     let mut journal = Journal::new();
     publish(&process.bus, journal.next(10)).await;
+    let mut subscription = subscribe(&process.bus, &group("a")).await;
+    assert!(subscription.is_live());
     own.kill().await;
     let messages = journal.next(100);
     let refused = async {
@@ -174,9 +176,9 @@ async fn while_the_server_is_away_nothing_is_kept_for_it() {
     timeout(Duration::from_secs(10), refused)
         .await
         .expect("it is refused at once");
+    assert!(!subscription.is_live(), "it is not known what there is");
     own.start().await;
     publish_patiently(&process.bus, journal.next_in_each_lane()).await;
-    let mut subscription = subscribe(&process.bus, &group("a")).await;
     let mut count = 0;
     while let Ok(received) = timeout(Duration::from_secs(2), subscription.receive(1000)).await {
         count += received.expect("the bus is there").len();

@@ -68,6 +68,11 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// Changes with each connection that was made. Whatever was read through another one is read anew.
     fn connections(&self) -> watch::Receiver<u64>;
 
+    /// Whether there is a connection, as far as is known.
+    fn is_reached(&self) -> bool {
+        true
+    }
+
     /// How far the group has come in a lane, if that was ever kept.
     async fn kept(&self, lane: Lane) -> Result<Option<Cursor>, BusError>;
 

@@ -192,6 +192,10 @@ impl Subscription for LogSubscription {
         self.lanes.contains_key(&lane) && self.tenancy.has(lane)
     }
 
+    fn is_live(&self) -> bool {
+        self.log.is_reached()
+    }
+
     /// A broker knows what was published, not what the journal holds.
     async fn head(&mut self) -> Option<SourceHead> {
         None
