@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{Kind, mariadb, mongodb, nats, postgres, redis};
+use crate::{Kind, mariadb, mongodb, nats, postgres, rabbitmq, redis};
 
 /// Kept between runs, outside of any server's data.
 const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/servers/tools");
@@ -39,6 +39,7 @@ pub fn install(kinds: &[Kind]) -> Result<()> {
             Kind::Mariadb if !mariadb::is_installed() => packages.push("mariadb-server"),
             Kind::Mongodb if !mongodb::is_installed() => install_mongod()?,
             Kind::Nats if !nats::is_installed() => packages.push("nats-server"),
+            Kind::Rabbitmq if !rabbitmq::is_installed() => packages.push("rabbitmq-server"),
             Kind::Redis if !redis::is_installed() => packages.push("redis-server"),
             _ => {}
         }

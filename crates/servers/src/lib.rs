@@ -11,6 +11,7 @@ mod nats;
 mod postgres;
 mod process;
 mod proxy;
+mod rabbitmq;
 mod redis;
 
 use std::fmt;
@@ -43,17 +44,19 @@ pub enum Kind {
     Mongodb,
     /// NATS with JetStream.
     Nats,
+    /// RabbitMQ.
+    Rabbitmq,
     /// Redis.
     Redis,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::Postgres, Self::Mariadb, Self::Mongodb, Self::Nats, Self::Redis];
+    pub const ALL: &'static [Self] = &[Self::Postgres, Self::Mariadb, Self::Mongodb, Self::Nats, Self::Rabbitmq, Self::Redis];
     /// Those that keep what services have.
     pub const DATABASES: &'static [Self] = &[Self::Postgres, Self::Mariadb, Self::Mongodb];
     /// Those that carry what services tell each other.
-    pub const BROKERS: &'static [Self] = &[Self::Nats, Self::Redis];
+    pub const BROKERS: &'static [Self] = &[Self::Nats, Self::Rabbitmq, Self::Redis];
 
     /// As it is called on a command line.
     #[must_use]
@@ -63,6 +66,7 @@ impl Kind {
             Self::Mariadb => "mariadb",
             Self::Mongodb => "mongodb",
             Self::Nats => "nats",
+            Self::Rabbitmq => "rabbitmq",
             Self::Redis => "redis",
         }
     }
@@ -84,6 +88,7 @@ impl Kind {
             Self::Mariadb => "TEST_MARIADB_URL",
             Self::Mongodb => "TEST_MONGODB_URL",
             Self::Nats => "TEST_NATS_URL",
+            Self::Rabbitmq => "TEST_RABBITMQ_URL",
             Self::Redis => "TEST_REDIS_URL",
         }
     }
@@ -129,6 +134,7 @@ impl Server {
             Kind::Mariadb => mariadb::start,
             Kind::Mongodb => mongodb::start,
             Kind::Nats => nats::start,
+            Kind::Rabbitmq => rabbitmq::start,
             Kind::Redis => redis::start,
         };
         let process = start(directory, port).with_context(|| format!("{kind} does not start"))?;
@@ -155,6 +161,7 @@ impl Server {
             Kind::Mariadb => format!("mysql://root@127.0.0.1:{port}/test"),
             Kind::Mongodb => format!("mongodb://127.0.0.1:{port}/test?replicaSet={}", mongodb::REPLICA_SET),
             Kind::Nats => format!("nats://{0}:{0}@127.0.0.1:{port}", nats::USER),
+            Kind::Rabbitmq => format!("amqp://{0}:{0}@127.0.0.1:{port}/%2F", rabbitmq::USER),
             Kind::Redis => format!("redis://{0}:{0}@127.0.0.1:{port}", redis::USER),
         }
     }
@@ -245,7 +252,7 @@ impl Fresh {
             Kind::Mariadb => mariadb::tell(&self.server, &format!("CREATE DATABASE {name}"))?,
             // It is made when it is written to.
             Kind::Mongodb => {}
-            Kind::Nats | Kind::Redis => bail!("{} is no database", self.kind),
+            Kind::Nats | Kind::Rabbitmq | Kind::Redis => bail!("{} is no database", self.kind),
         }
         Ok(self.url_of(&name))
     }
@@ -269,7 +276,7 @@ impl Drop for Fresh {
             Kind::Postgres => postgres::tell(&self.server, &format!("DROP DATABASE {} WITH (FORCE)", self.name)),
             Kind::Mariadb => mariadb::drop_all(&self.server, &self.name),
             Kind::Mongodb => mongodb::drop_all(&self.server, &self.name),
-            Kind::Nats | Kind::Redis => Ok(()),
+            Kind::Nats | Kind::Rabbitmq | Kind::Redis => Ok(()),
         };
         if let Err(error) = removed {
             eprintln!("{} is left on the server: {error:#}", self.name);
@@ -365,6 +372,50 @@ impl OtherRedis {
     }
 
     /// The file of the authority that vouches for it.
+    pub fn authority(&self) -> Result<PathBuf> {
+        let certificates = Certificates::of(&self.directory, None)?;
+        Ok(certificates.authority())
+    }
+}
+
+/// A RabbitMQ that was set up otherwise than for a shop, until it is dropped.
+#[derive(Debug)]
+pub struct OtherRabbitmq {
+    directory: PathBuf,
+    port: u16,
+    _process: Process,
+}
+
+impl OtherRabbitmq {
+    /// One with these settings besides the usual ones.
+    pub fn start(directory: &Path, settings: &str) -> Result<Self> {
+        let port = free_port()?;
+        let process = rabbitmq::start_with(directory, port, settings).context("RabbitMQ does not start")?;
+        Ok(Self::new(directory, port, process))
+    }
+
+    /// One that is reached over TLS alone.
+    pub fn start_encrypted(directory: &Path) -> Result<Self> {
+        let port = free_port()?;
+        let process = rabbitmq::start_encrypted(directory, port).context("RabbitMQ does not start")?;
+        Ok(Self::new(directory, port, process))
+    }
+
+    fn new(directory: &Path, port: u16, process: Process) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            port,
+            _process: process,
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The file of the authority that vouches for it, where it is encrypted.
     pub fn authority(&self) -> Result<PathBuf> {
         let certificates = Certificates::of(&self.directory, None)?;
         Ok(certificates.authority())

@@ -27,6 +27,8 @@ pub(crate) struct Process {
     /// What asks it to stop.
     stop: Signal,
     log: PathBuf,
+    /// What it needs besides, stopped after it.
+    companion: Option<Box<Process>>,
 }
 
 impl Process {
@@ -43,7 +45,14 @@ impl Process {
             child,
             stop,
             log: log.to_owned(),
+            companion: None,
         })
+    }
+
+    /// Keeps another one that this one needs for as long as this one.
+    pub(crate) fn beside(mut self, companion: Self) -> Self {
+        self.companion = Some(Box::new(companion));
+        self
     }
 
     /// Waits until it is.
