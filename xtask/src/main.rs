@@ -51,7 +51,7 @@ const ALL_TESTS: Step = Step::cargo(
 )
 .with(&[("INSTA_UPDATE", "no")])
 .counted();
-const FEATURES: &str = "tradewind/full,store-mongodb/servers,bus-nats/servers,bus-redis/servers";
+const FEATURES: &str = "tradewind/full,store-mongodb/servers,bus-nats/servers,bus-rabbitmq/servers,bus-redis/servers";
 /// The shop as its customers see it, with all services on one kind of server.
 const SHOP_ON_POSTGRES: Step = Step::cargo("shop on PostgreSQL", SHOP)
     .with(&[("TEST_STORE", "postgres")])
@@ -165,7 +165,7 @@ fn main() -> ExitCode {
         Command::Fuzz { target, seconds } => return exit(fuzz::run(target, seconds)),
     };
     let code = Report::default().run(steps);
-    println!("not tested: PostgreSQL, MariaDB, MongoDB, NATS and Redis; `cargo xtask test --servers` does that");
+    println!("not tested: PostgreSQL, MariaDB, MongoDB, NATS, RabbitMQ and Redis; `cargo xtask test --servers` does that");
     code
 }
 

@@ -1,0 +1,207 @@
+//! What a group finds on the broker: the lanes of its source, and its own log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kernel::bus::log::{Cursor, Entries, Entry, Life, Log};
+use kernel::bus::shares::Roster;
+use kernel::bus::{BusError, Group};
+use kernel::event::Lane;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::book::Book;
+use crate::failure::{ANSWER_MAX, CallError};
+use crate::fold::{Proposal, Spot};
+use crate::publisher::{PROBE, Publisher};
+use crate::streams::Streams;
+use crate::tap::{Found, Start, Tap};
+
+/// Messages of a lane that the broker sends ahead. It counts no bytes.
+const PREFETCH: u16 = 64;
+/// How long the message at a cursor is waited for, which is there, before it is asked whether the stream ends before it.
+const ANCHOR: Duration = Duration::from_secs(2);
+/// Places tell by themselves which stream they are in.
+const LIFE: Life = Life(0);
+
+/// Of one group.
+#[derive(Debug)]
+pub(crate) struct RabbitmqLog {
+    group: Group,
+    streams: Streams,
+    publisher: Arc<Publisher>,
+    book: Arc<Book>,
+    _following: AbortOnDropHandle<()>,
+}
+
+impl RabbitmqLog {
+    /// Reads the group's log, and follows it from then on.
+    pub(crate) async fn open(
+        streams: &Streams,
+        publisher: &Arc<Publisher>,
+        group: Group,
+        book: Book,
+    ) -> Result<Self, BusError> {
+        let book = Arc::new(book);
+        let tap = book.open().await?;
+        let following = tokio::spawn(Arc::clone(&book).follow(tap));
+        Ok(Self {
+            group,
+            streams: streams.clone(),
+            publisher: Arc::clone(publisher),
+            book,
+            _following: AbortOnDropHandle::new(following),
+        })
+    }
+
+    async fn tap(&self, lane: Lane, start: Start) -> Result<Tap, BusError> {
+        let line = self.streams.connection.line()?;
+        let channel = line.channel().await?;
+        let stream = self.streams.stream(self.group.source, lane);
+        Ok(Tap::open(line, channel, stream, start, PREFETCH).await?)
+    }
+
+    /// Begins behind the message that was there, or, where the stream is another one than before or has lost its end, at the beginning.
+    async fn enter(&self, lane: Lane, after: Spot) -> Result<RabbitmqEntries, BusError> {
+        let Some(offset) = after.offset() else {
+            return Ok(self.entries(after.life, self.tap(lane, Start::First).await?, None));
+        };
+        let mut tap = self.tap(lane, Start::At(offset)).await?;
+        let found = loop {
+            match timeout(ANCHOR, tap.next()).await {
+                Ok(found) => break Some(found?),
+                Err(_) if self.ends_before(lane, offset).await? => break None,
+                Err(_) => {}
+            }
+        };
+        match found {
+            Some(found) if Spot::after(after.life, found.offset, found.id) == after => {
+                Ok(self.entries(after.life, tap, None))
+            }
+            Some(found) if found.offset > offset => {
+                // Either the broker has forgotten by age what was there, or something came while it looked for it.
+                let mut tap = self.tap(lane, Start::First).await?;
+                let first = timeout(ANSWER_MAX, tap.next()).await.map_err(|_| CallError::Silent)??;
+                match first.offset > offset {
+                    true => Ok(self.entries(after.life, tap, Some(first))),
+                    false => Err(BusError::new("RabbitMQ began too late in a stream")),
+                }
+            }
+            _ => {
+                let (source, anew) = (self.group.source, after.anew());
+                tracing::warn!(%source, lane = lane.0, "a stream is another one than before; it is read from its beginning");
+                Ok(self.entries(anew.life, self.tap(lane, Start::First).await?, None))
+            }
+        }
+    }
+
+    fn entries(&self, life: u16, tap: Tap, first: Option<Found>) -> RabbitmqEntries {
+        RabbitmqEntries { life, tap, first }
+    }
+
+    /// Whether the stream has never come as far as this. It does not say where it ends; so something is put there, and looked for.
+    async fn ends_before(&self, lane: Lane, offset: u64) -> Result<bool, BusError> {
+        let probe = self.publisher.probe(self.group.source, lane).await?;
+        let mut end = self.tap(lane, Start::Last).await?;
+        let found = async {
+            loop {
+                let found = end.next().await?;
+                if found.id == probe {
+                    return Ok::<_, BusError>(found.offset);
+                }
+            }
+        };
+        let end = timeout(ANSWER_MAX, found).await.map_err(|_| CallError::Silent)??;
+        Ok(end <= offset)
+    }
+}
+
+#[async_trait]
+impl Log for RabbitmqLog {
+    async fn life(&self) -> Result<Life, BusError> {
+        self.streams.ensure(self.group.source).await?;
+        Ok(LIFE)
+    }
+
+    async fn read(&self, lane: Lane, after: Cursor) -> Result<Box<dyn Entries>, BusError> {
+        let entered = self.enter(lane, Spot::of(after.place)).await;
+        if entered.is_err()
+            && let Ok(line) = self.streams.connection.line()
+        {
+            // It may be that the stream is not there any more.
+            line.forget(self.group.source);
+        }
+        Ok(Box::new(entered?))
+    }
+
+    fn connections(&self) -> watch::Receiver<u64> {
+        self.streams.connection.made()
+    }
+
+    async fn kept(&self, lane: Lane) -> Result<Option<Cursor>, BusError> {
+        let spot = self.book.look(|fold| fold.cursor(lane))?;
+        Ok(Some(cursor(spot)))
+    }
+
+    async fn keep(&self, cursors: &[(Lane, Cursor)]) -> Result<Vec<(Lane, Cursor)>, BusError> {
+        let known = self.book.look(|fold| fold.cursors().clone())?;
+        let mut next = known.clone();
+        for &(lane, cursor) in cursors {
+            let spot = next.entry(lane).or_default();
+            *spot = Spot::of(cursor.place).max(*spot);
+        }
+        if next != known {
+            self.book.write(None, next.clone()).await?;
+        }
+        let kept = |&(lane, _): &(Lane, Cursor)| Some((lane, cursor(*next.get(&lane)?)));
+        Ok(cursors.iter().filter_map(kept).collect())
+    }
+
+    async fn roster(&self) -> Result<(Roster, Option<u64>), BusError> {
+        self.book.look(|fold| fold.roster())
+    }
+
+    async fn write_roster(&self, roster: &Roster, over: Option<u64>) -> Result<bool, BusError> {
+        let cursors: BTreeMap<Lane, Spot> = self.book.look(|fold| fold.cursors().clone())?;
+        let proposal = Proposal {
+            over,
+            next: roster.clone(),
+        };
+        self.book.write(Some(proposal), cursors).await
+    }
+}
+
+fn cursor(spot: Spot) -> Cursor {
+    Cursor {
+        life: LIFE,
+        place: spot.place(),
+    }
+}
+
+/// A lane as it is read.
+struct RabbitmqEntries {
+    life: u16,
+    tap: Tap,
+    first: Option<Found>,
+}
+
+#[async_trait]
+impl Entries for RabbitmqEntries {
+    async fn next(&mut self) -> Result<Entry, BusError> {
+        loop {
+            let found = match self.first.take() {
+                Some(found) => found,
+                None => self.tap.next().await?,
+            };
+            if found.message_type != PROBE {
+                return Ok(Entry {
+                    place: Spot::after(self.life, found.offset, found.id).place(),
+                    bytes: found.bytes.into(),
+                });
+            }
+        }
+    }
+}

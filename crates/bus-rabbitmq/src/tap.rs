@@ -1,0 +1,136 @@
+//! Reads one stream, as fast as what was read is taken.
+
+use std::sync::Arc;
+
+use futures::{FutureExt as _, StreamExt as _};
+use kernel::bus::BusError;
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{AMQPValue, DeliveryTag, ShortString};
+use lapin::{Channel, Consumer};
+use uuid::Uuid;
+
+use crate::connect::Line;
+use crate::failure::{CallError, answered};
+use crate::place::ID_MASK;
+use crate::streams::{table, text};
+
+/// In which header the broker tells an offset, and from which argument it takes one.
+const OFFSET: &str = "x-stream-offset";
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// With the oldest message that is there.
+    First,
+    /// With one of the last messages.
+    Last,
+    /// With this message, or the oldest that is there after it.
+    At(u64),
+}
+
+/// A message in a stream.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) offset: u64,
+    /// The end of what it was published under; 0 where somebody else has published it.
+    pub(crate) id: u64,
+    pub(crate) message_type: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A consumer of a stream. Its acknowledgements say nothing but that the broker may send more.
+pub(crate) struct Tap {
+    consumer: Consumer,
+    channel: Channel,
+    line: Arc<Line>,
+    prefetch: u16,
+    /// What was taken since the broker was last told.
+    taken: u16,
+    last: DeliveryTag,
+}
+
+impl Tap {
+    /// Reads on this channel. The broker sends `prefetch` messages ahead.
+    pub(crate) async fn open(
+        line: Arc<Line>,
+        channel: Channel,
+        stream: ShortString,
+        start: Start,
+        prefetch: u16,
+    ) -> Result<Self, CallError> {
+        let start = match start {
+            Start::First => text("first"),
+            Start::Last => text("last"),
+            Start::At(offset) => AMQPValue::LongLongInt(i64::try_from(offset).unwrap_or(i64::MAX)),
+        };
+        answered(channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
+        let (tag, options) = (ShortString::default(), BasicConsumeOptions::default());
+        let consumer = answered(channel.basic_consume(stream, tag, options, table([(OFFSET, start)]))).await?;
+        Ok(Self {
+            consumer,
+            channel,
+            line,
+            prefetch,
+            taken: 0,
+            last: 0,
+        })
+    }
+
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Waits for the next message. Safe to drop while waiting. Fails when the line is lost, or the stream.
+    pub(crate) async fn next(&mut self) -> Result<Found, BusError> {
+        // What was taken is told before anything is waited for, since the broker waits for half an hour at the most.
+        let ready = match self.taken < self.prefetch / 2 {
+            true => self.consumer.next().now_or_never(),
+            false => None,
+        };
+        let next = match ready {
+            Some(next) => next,
+            None => {
+                self.tell().await?;
+                tokio::select! {
+                    biased;
+                    () = self.line.lost.cancelled() => None,
+                    next = self.consumer.next() => next,
+                }
+            }
+        };
+        let next = next.ok_or_else(|| BusError::new("RabbitMQ has ended the reading of a stream"))?;
+        let delivery = next.map_err(CallError::from)?;
+        (self.taken, self.last) = (self.taken + 1, delivery.delivery_tag);
+        found(delivery)
+    }
+
+    async fn tell(&mut self) -> Result<(), CallError> {
+        if std::mem::take(&mut self.taken) > 0 {
+            answered(self.channel.basic_ack(self.last, BasicAckOptions { multiple: true })).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The random end of an id.
+pub(crate) fn short(id: &Uuid) -> u64 {
+    id.as_u64_pair().1 & ID_MASK
+}
+
+fn found(delivery: Delivery) -> Result<Found, BusError> {
+    let properties = &delivery.properties;
+    let offset = properties
+        .headers()
+        .as_ref()
+        .and_then(|headers| headers.inner().get(OFFSET))
+        .and_then(AMQPValue::as_long_long_int)
+        .and_then(|offset| u64::try_from(offset).ok());
+    let text = |text: &Option<ShortString>| text.as_ref().map(ToString::to_string).unwrap_or_default();
+    Ok(Found {
+        offset: offset.ok_or_else(|| BusError::new("RabbitMQ does not say which offset a message has"))?,
+        id: Uuid::try_parse(&text(properties.message_id())).map_or(0, |id| short(&id)),
+        message_type: text(properties.kind()),
+        bytes: delivery.data,
+    })
+}

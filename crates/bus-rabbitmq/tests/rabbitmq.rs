@@ -1,0 +1,309 @@
+//! RabbitMQ against the port's contract.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bus_rabbitmq::{RabbitmqBus, RabbitmqOptions};
+use kernel::bus::HANDOVER_MAX;
+use kernel::bus::shares::LEASE;
+use kernel::clock::{Ids, SystemClock};
+use lapin::options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
+use servers::{Kind, Server};
+use tempfile::TempDir;
+use testkit::bus_suite::fixture::{
+    Journal, LANES, Received, acknowledge, group, joined, publish, publish_patiently, receive_all, subscribe,
+};
+use testkit::bus_suite::{BrokerFactory, BusFactory, Process};
+use testkit::line::Line;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+/// Names of its own on the server that tests share.
+struct Shared {
+    url: String,
+    prefix: String,
+}
+
+impl Shared {
+    fn new() -> Self {
+        Self::on(&Kind::Rabbitmq.shared())
+    }
+
+    fn on(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            prefix: servers::unique_name(),
+        }
+    }
+}
+
+/// A process whose line to the server can be cut.
+async fn join(url: &str, prefix: &str, lanes: u16) -> Process {
+    join_as(None, url, prefix, lanes).await
+}
+
+/// A process that has had this name before.
+async fn join_as(process: Option<Uuid>, url: &str, prefix: &str, lanes: u16) -> Process {
+    let (login, server) = url.rsplit_once('@').expect("the server's URL has a login");
+    let (address, vhost) = server.split_once('/').expect("and a virtual host");
+    let line = Line::to(address.to_owned()).await;
+    let url = format!("{login}@{}/{vhost}", line.address());
+    let (clock, ids) = (Arc::new(SystemClock::new()), Arc::new(Ids::from_entropy()));
+    let mut options = RabbitmqOptions::new(&url, prefix, lanes, clock, ids).expect("the server has a URL");
+    options.process = process;
+    let bus = RabbitmqBus::open(options).await.expect("the bus opens");
+    Process::new(Arc::new(bus), move || line.cut())
+}
+
+#[async_trait]
+impl BusFactory for Shared {
+    async fn join(&self, lanes: u16) -> Process {
+        join(&self.url, &self.prefix, lanes).await
+    }
+
+    /// The server waits for nobody. What others would go by is the lease.
+    fn patience(&self) -> Duration {
+        LEASE
+    }
+}
+
+/// A server that nobody else uses.
+struct Own {
+    server: Arc<Mutex<Server>>,
+    url: String,
+    _directory: TempDir,
+}
+
+/// A node has its first stream on the disk some seconds after it was made. Killed before that, it finds no stream again.
+const REGISTERED: Duration = Duration::from_secs(5);
+
+impl Own {
+    async fn new() -> Self {
+        let directory = TempDir::new().expect("a directory for the test");
+        let server = Server::start(Kind::Rabbitmq, &directory.path().join("rabbitmq")).expect("a server starts");
+        let own = Self {
+            url: server.url(),
+            server: Arc::new(Mutex::new(server)),
+            _directory: directory,
+        };
+        joined(&Shared::on(&own.url), &[group("a")]).await;
+        sleep(REGISTERED).await;
+        own
+    }
+
+    /// Starting and stopping block.
+    async fn with(&self, act: impl FnOnce(MutexGuard<'_, Server>) + Send + 'static) {
+        let server = Arc::clone(&self.server);
+        let done = tokio::task::spawn_blocking(move || act(server.lock().unwrap_or_else(PoisonError::into_inner)));
+        done.await.expect("it ends well");
+    }
+}
+
+#[async_trait]
+impl BusFactory for Own {
+    async fn join(&self, lanes: u16) -> Process {
+        join(&self.url, "tradewind", lanes).await
+    }
+
+    fn patience(&self) -> Duration {
+        LEASE
+    }
+}
+
+#[async_trait]
+impl BrokerFactory for Own {
+    async fn kill(&self) {
+        self.with(|mut server| server.kill().expect("the server runs")).await;
+    }
+
+    async fn pause(&self) {
+        self.with(|server| server.pause().expect("the server runs")).await;
+    }
+
+    async fn resume(&self) {
+        self.with(|server| server.resume().expect("the server stands still"))
+            .await;
+    }
+
+    async fn start(&self) {
+        self.with(|mut server| server.start_again().expect("the server starts again"))
+            .await;
+    }
+
+    async fn wipe(&self) {
+        self.with(|server| server.wipe().expect("its data is there")).await;
+    }
+}
+
+mod rabbitmq {
+    use super::*;
+
+    testkit::bus_suite!(Shared::new());
+    testkit::bus_outage_suite!(Own::new().await);
+}
+
+/// Others would have to wait for its lease.
+#[tokio::test]
+async fn a_process_that_was_killed_and_is_started_again_goes_on_at_once() {
+    let shared = Shared::new();
+    let name = Some(Uuid::from_u128(7));
+    let killed = join_as(name, &shared.url, &shared.prefix, LANES).await;
+    let mut journal = Journal::new();
+    publish(&killed.bus, journal.next(40)).await;
+    let mut subscription = subscribe(&killed.bus, &group("a")).await;
+    receive_all(&mut subscription, &mut Received::default(), &journal).await;
+    killed.cut();
+
+    let again = join_as(name, &shared.url, &shared.prefix, LANES).await;
+    let mut subscription = subscribe(&again.bus, &group("a")).await;
+    let mut received = Received::default();
+    let going_on = timeout(HANDOVER_MAX, receive_all(&mut subscription, &mut received, &journal)).await;
+    going_on.expect("it waits for nobody");
+}
+
+/// A client of its own, as an operator has.
+async fn operator(url: &str) -> lapin::Channel {
+    let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await;
+    let connection = connection.expect("the server is there");
+    connection.create_channel().await.expect("the server is there")
+}
+
+/// In another stream of that name a cursor means nothing, even one that lies within it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_was_made_anew_is_read_from_its_beginning() {
+    let shared = Shared::new();
+    let process = shared.join(LANES).await;
+    let mut journal = Journal::new();
+    publish(&process.bus, journal.next(50)).await;
+    let mut gone = subscribe(&process.bus, &group("gone")).await;
+    let mut live = subscribe(&process.bus, &group("live")).await;
+    for subscription in [&mut gone, &mut live] {
+        let mut received = Received::default();
+        receive_all(subscription, &mut received, &journal).await;
+        acknowledge(subscription, received.reached()).await;
+    }
+    drop(gone);
+    process.bus.close().await;
+
+    let operator = operator(&shared.url).await;
+    for lane in 0..LANES {
+        let stream = format!("{}.orders.{lane}", shared.prefix);
+        let deleted = operator
+            .queue_delete(stream.into(), QueueDeleteOptions::default())
+            .await;
+        deleted.expect("it is there");
+    }
+    let mut anew = Journal::new();
+    for _ in 0..10 {
+        publish_patiently(&process.bus, anew.next(10)).await;
+    }
+    let mut gone = subscribe(&process.bus, &group("gone")).await;
+    for subscription in [&mut gone, &mut live] {
+        receive_all(subscription, &mut Received::default(), &anew).await;
+    }
+}
+
+/// One that is shorter than it was has nothing where the cursor is, and says nothing either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_ends_before_the_cursor_is_read_from_its_beginning() {
+    let shared = Shared::new();
+    let process = shared.join(LANES).await;
+    let mut journal = Journal::new();
+    publish(&process.bus, journal.next(200)).await;
+    let mut subscription = subscribe(&process.bus, &group("a")).await;
+    let mut received = Received::default();
+    receive_all(&mut subscription, &mut received, &journal).await;
+    acknowledge(&mut subscription, received.reached()).await;
+    drop(subscription);
+    process.bus.close().await;
+
+    let operator = operator(&shared.url).await;
+    for lane in 0..LANES {
+        let stream = format!("{}.orders.{lane}", shared.prefix);
+        let deleted = operator
+            .queue_delete(stream.into(), QueueDeleteOptions::default())
+            .await;
+        deleted.expect("it is there");
+    }
+    let mut anew = Journal::new();
+    publish_patiently(&process.bus, anew.next_in_each_lane()).await;
+    let mut subscription = subscribe(&process.bus, &group("a")).await;
+    receive_all(&mut subscription, &mut Received::default(), &anew).await;
+}
+
+/// What somebody else loses by deleting it is made again by whoever needs it next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_of_a_group_that_was_deleted_is_made_again() {
+    let shared = Shared::new();
+    let process = shared.join(LANES).await;
+    let mut journal = Journal::new();
+    publish(&process.bus, journal.next(50)).await;
+    let mut subscription = subscribe(&process.bus, &group("a")).await;
+    let mut received = Received::default();
+    receive_all(&mut subscription, &mut received, &journal).await;
+    acknowledge(&mut subscription, received.reached()).await;
+
+    let log = format!("{}.consumers.events.a.orders", shared.prefix);
+    let operator = operator(&shared.url).await;
+    let deleted = operator.queue_delete(log.into(), QueueDeleteOptions::default()).await;
+    deleted.expect("it is there");
+    publish(&process.bus, journal.next(50)).await;
+    receive_all(&mut subscription, &mut received, &journal).await;
+    acknowledge(&mut subscription, received.reached()).await;
+    // It goes on for longer than anybody would hold a lane who cannot renew.
+    sleep(LEASE).await;
+    publish(&process.bus, journal.next_in_each_lane()).await;
+    receive_all(&mut subscription, &mut received, &journal).await;
+    assert_eq!(received.repeated, 0, "its progress was forgotten");
+}
+
+/// Shops may have queues of their own for some events, and lose none of ours by it.
+#[tokio::test]
+async fn events_are_routed_by_lane_and_type() {
+    let shared = Shared::new();
+    let process = shared.join(LANES).await;
+    process.bus.declare(&[group("a")]).await.expect("nothing is there yet");
+    let operator = operator(&shared.url).await;
+    let queue = lapin::types::ShortString::from(format!("{}.their-own", shared.prefix));
+    let (exclusive, none) = (
+        QueueDeclareOptions {
+            exclusive: true,
+            ..QueueDeclareOptions::default()
+        },
+        FieldTable::default(),
+    );
+    let declared = operator.queue_declare(queue.clone(), exclusive, none.clone()).await;
+    declared.expect("nothing is there yet");
+    let exchange = format!("{}.orders", shared.prefix);
+    let bound = operator
+        .queue_bind(
+            queue.clone(),
+            exchange.into(),
+            "*.thing.happened".into(),
+            QueueBindOptions::default(),
+            none,
+        )
+        .await;
+    bound.expect("the exchange is there");
+    let mut journal = Journal::new();
+    publish(&process.bus, journal.next(3)).await;
+    for _ in 0..3 {
+        let found = operator
+            .basic_get(queue.clone(), BasicGetOptions { no_ack: true })
+            .await;
+        let found = found.expect("the queue is there").expect("it was routed");
+        let properties = &found.delivery.properties;
+        assert_eq!(
+            properties.kind().as_ref().map(|kind| kind.as_str()),
+            Some("thing.happened")
+        );
+        assert_eq!(
+            properties.content_type().as_ref().map(|kind| kind.as_str()),
+            Some(kernel::wire::CONTENT_TYPE)
+        );
+    }
+    let mut subscription = subscribe(&process.bus, &group("a")).await;
+    receive_all(&mut subscription, &mut Received::default(), &journal).await;
+}
