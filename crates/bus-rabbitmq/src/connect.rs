@@ -50,6 +50,11 @@ impl Line {
         self.connection.status().connected()
     }
 
+    /// Whether it has told that it has too little memory or disk to take anything.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.connection.status().blocked()
+    }
+
     pub(crate) fn events(&self) -> impl futures::Stream<Item = lapin::Event> + Send + '_ {
         self.connection.events_listener()
     }

@@ -17,6 +17,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The longest pause before a broker that was lost is tried again.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
+pub(crate) const BLOCKED: &str = "RabbitMQ takes nothing until it has more memory or disk";
 
 /// Whatever line there is to the broker. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -40,11 +41,14 @@ impl Connection {
         }
     }
 
-    /// The line, if there is one: what is to be sent is not kept for later.
+    /// The line, if there is one that takes something: what is to be sent is not kept for later.
     pub(crate) fn line(&self) -> Result<Arc<Line>, BusError> {
         let line = self.line.borrow().clone();
-        line.filter(|line| line.is_up())
-            .ok_or_else(|| BusError::new("RabbitMQ is not reached; it is tried again and again"))
+        match line.filter(|line| line.is_up()) {
+            None => Err(BusError::new("RabbitMQ is not reached; it is tried again and again")),
+            Some(line) if line.is_blocked() => Err(BusError::new(BLOCKED)),
+            Some(line) => Ok(line),
+        }
     }
 
     /// Changes when a line was made.
@@ -96,9 +100,7 @@ async fn until_lost(line: &Line, clock: &dyn Clock) {
                     tracing::warn!(%error, "the connection to RabbitMQ was lost");
                     return;
                 }
-                Some(Event::ConnectionBlocked(reason)) => {
-                    tracing::warn!(reason, "RabbitMQ takes nothing until it has memory and disk again");
-                }
+                Some(Event::ConnectionBlocked(reason)) => tracing::warn!(reason, "{BLOCKED}"),
                 Some(_) => {}
                 None => return,
             },

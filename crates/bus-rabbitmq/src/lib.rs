@@ -2,7 +2,7 @@
 //!
 //! `streams` says what is on the broker, and what must be so. A stream is a log that any number of groups read without changing it
 //! (`log`, `tap`). Who of a group receives it and how far the group has come are entries in a stream of the group's own (`book`), whose
-//! order decides who was first (`fold`). The rest is [`kernel::bus::log`]. See docs/decisions/0015-rabbitmq.md.
+//! order decides who was first (`fold`). The rest is [`kernel::bus::log`]. See docs/decisions/0018-rabbitmq.md.
 
 mod book;
 mod bus;

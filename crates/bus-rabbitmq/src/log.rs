@@ -21,7 +21,7 @@ use crate::streams::Streams;
 use crate::tap::{Found, Start, Tap};
 
 /// Messages of a lane that the broker sends ahead. It counts no bytes.
-const PREFETCH: u16 = 64;
+const PREFETCH: u16 = 32;
 /// How long the message at a cursor is waited for, which is there, before it is asked whether the stream ends before it.
 const ANCHOR: Duration = Duration::from_secs(2);
 /// Places tell by themselves which stream they are in.

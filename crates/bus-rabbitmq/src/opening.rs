@@ -11,6 +11,7 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, ErrorKind, ExchangeKind};
 
 use crate::connect::{Dialler, Line};
+use crate::connection::BLOCKED;
 use crate::failure::{ACCESS_REFUSED, CallError, NOT_ALLOWED, OpenError, PRECONDITION_FAILED, answered, reply};
 use crate::options::{Address, RabbitmqOptions};
 
@@ -29,6 +30,10 @@ pub(crate) async fn open(dialler: &Dialler, options: &RabbitmqOptions) -> Result
         let found = match line {
             Ok(line) => match probe(&line, options).await {
                 Ok(()) => return Ok(line),
+                Err(_) if line.is_blocked() => OpenError::Server {
+                    address: address.to_string(),
+                    reason: BLOCKED.to_owned(),
+                },
                 Err(error) => refused_by_probe(address, &options.prefix, &error),
             },
             Err(error) => refused(address, options, &error),

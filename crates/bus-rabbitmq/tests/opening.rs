@@ -195,6 +195,19 @@ async fn a_server_that_takes_no_large_messages_is_refused() {
 }
 
 #[tokio::test]
+async fn a_server_without_disk_for_more_is_refused() {
+    let directory = TempDir::new().expect("a directory for the test");
+    let full =
+        OtherRabbitmq::start(directory.path(), "disk_free_limit.absolute = 900000GB\n").expect("a server starts");
+    let (error, words) = refusal(&format!("amqp://shop:shop@{}", full.address())).await;
+    assert!(matches!(error, OpenError::Server { .. }), "{error:?}");
+    assert!(
+        words.contains(&full.address()) && words.contains("memory or disk"),
+        "{words}"
+    );
+}
+
+#[tokio::test]
 async fn a_server_is_reached_over_tls_if_its_authority_is_known() {
     let directory = TempDir::new().expect("a directory for the test");
     let server = OtherRabbitmq::start_encrypted(directory.path()).expect("a server starts");

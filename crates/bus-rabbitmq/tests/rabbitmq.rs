@@ -5,15 +5,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bus_rabbitmq::{RabbitmqBus, RabbitmqOptions};
-use kernel::bus::HANDOVER_MAX;
-use kernel::bus::shares::LEASE;
+use futures::StreamExt as _;
+use kernel::bus::shares::{LEASE, LEASE_RENEWAL};
+use kernel::bus::{ACKNOWLEDGED_MAX, HANDOVER_MAX};
 use kernel::clock::{Ids, SystemClock};
-use lapin::options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
-use lapin::types::FieldTable;
-use servers::{Kind, Server};
+use kernel::event::Lane;
+use lapin::BasicProperties;
+use lapin::options::{
+    BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions, QueueBindOptions,
+    QueueDeclareOptions, QueueDeleteOptions,
+};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use servers::{Kind, OtherRabbitmq, Server};
 use tempfile::TempDir;
 use testkit::bus_suite::fixture::{
-    Journal, LANES, Received, acknowledge, group, joined, publish, publish_patiently, receive_all, subscribe,
+    Journal, LANES, Received, acknowledge, group, joined, publish, publish_patiently, receive, receive_all, subscribe,
 };
 use testkit::bus_suite::{BrokerFactory, BusFactory, Process};
 use testkit::line::Line;
@@ -163,6 +169,39 @@ async fn a_process_that_was_killed_and_is_started_again_goes_on_at_once() {
     going_on.expect("it waits for nobody");
 }
 
+/// What the client kept for later would be sent long after the relay gave it up, and take memory until then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_server_is_away_nothing_is_kept_for_it() {
+    let own = Own::new().await;
+    let process = own.join(LANES).await;
+    let mut journal = Journal::new();
+    publish(&process.bus, journal.next(10)).await;
+    own.kill().await;
+    let messages = journal.next(100);
+    let refused = async {
+        while process.bus.publish(messages.clone()).await.is_ok() {}
+        for _ in 0..1000 {
+            process
+                .bus
+                .publish(messages.clone())
+                .await
+                .expect_err("the server is away");
+        }
+    };
+    timeout(Duration::from_secs(10), refused)
+        .await
+        .expect("it is refused at once");
+    own.start().await;
+    publish_patiently(&process.bus, journal.next_in_each_lane()).await;
+    let mut subscription = subscribe(&process.bus, &group("a")).await;
+    let mut count = 0;
+    while let Ok(received) = timeout(Duration::from_secs(2), subscription.receive(1000)).await {
+        count += received.expect("the bus is there").len();
+    }
+    // At most what was under way when the connection was lost.
+    assert!(count <= 10 + messages.len() + usize::from(LANES), "{count} messages");
+}
+
 /// A client of its own, as an operator has.
 async fn operator(url: &str) -> lapin::Channel {
     let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await;
@@ -266,7 +305,7 @@ async fn events_are_routed_by_lane_and_type() {
     let process = shared.join(LANES).await;
     process.bus.declare(&[group("a")]).await.expect("nothing is there yet");
     let operator = operator(&shared.url).await;
-    let queue = lapin::types::ShortString::from(format!("{}.their-own", shared.prefix));
+    let queue = ShortString::from(format!("{}.their-own", shared.prefix));
     let (exclusive, none) = (
         QueueDeclareOptions {
             exclusive: true,
@@ -306,4 +345,114 @@ async fn events_are_routed_by_lane_and_type() {
     }
     let mut subscription = subscribe(&process.bus, &group("a")).await;
     receive_all(&mut subscription, &mut Received::default(), &journal).await;
+}
+
+/// A broker ends the reading of whoever does not acknowledge for half an hour; this one, after 2 s. It is read again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_takes_longer_than_the_broker_waits_receives_everything() {
+    let directory = TempDir::new().expect("a directory for the test");
+    let server = OtherRabbitmq::start(directory.path(), "consumer_timeout = 2000\n").expect("a server starts");
+    let shared = Shared::on(&format!("amqp://shop:shop@{}/%2F", server.address()));
+    let process = shared.join(LANES).await;
+    let mut journal = Journal::new();
+    for _ in 0..4 {
+        publish(&process.bus, journal.next(1000)).await;
+    }
+    let mut subscription = subscribe(&process.bus, &group("a")).await;
+    let mut received = Received::default();
+    receive(&mut subscription, 1)
+        .await
+        .iter()
+        .for_each(|message| received.note(message));
+    sleep(Duration::from_secs(6)).await;
+    let log = std::fs::read_to_string(directory.path().join("log")).expect("the server has one");
+    assert!(log.contains("Timeout value used: 2000 ms"), "it has waited: {log}");
+    receive_all(&mut subscription, &mut received, &journal).await;
+}
+
+/// The broker keeps the end of a group's log, in which everything is told again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_of_which_the_beginning_was_forgotten_tells_the_same() {
+    const SEGMENTS: usize = 8;
+    let shared = Shared::new();
+    let first = shared.join(LANES).await;
+    let mut journal = Journal::new();
+    publish(&first.bus, journal.next(100)).await;
+    let mut subscription = subscribe(&first.bus, &group("a")).await;
+    let mut received = Received::default();
+    receive_all(&mut subscription, &mut received, &journal).await;
+    acknowledge(&mut subscription, received.reached()).await;
+    sleep(ACKNOWLEDGED_MAX).await;
+
+    let operator = operator(&shared.url).await;
+    let confirmed = operator.confirm_select(ConfirmSelectOptions::default()).await;
+    confirmed.expect("the server is there");
+    let padding = "x".repeat(1024 * 1024);
+    for _ in 0..SEGMENTS {
+        let entry = format!(
+            "{{\"id\":\"{}\",\"cursors\":{{}},\"padding\":\"{padding}\"}}",
+            Uuid::nil()
+        );
+        let sent = operator.basic_publish(
+            format!("{}.consumers", shared.prefix).into(),
+            "events.a.orders".into(),
+            BasicPublishOptions::default(),
+            entry.as_bytes(),
+            BasicProperties::default(),
+        );
+        sent.await.expect("the server is there").await.expect("it takes it");
+    }
+    // Two renewals: by the second, a reader knows that the first one counts.
+    sleep(LEASE_RENEWAL * 3).await;
+
+    let second = shared.join(LANES).await;
+    let mut other = subscribe(&second.bus, &group("a")).await;
+    let shared_out = async {
+        loop {
+            publish(&first.bus, journal.next_in_each_lane()).await;
+            while !received.has_all_of(&journal) {
+                let messages = tokio::select! {
+                    messages = subscription.receive(100) => messages,
+                    messages = other.receive(100) => messages,
+                };
+                messages
+                    .expect("the bus is there")
+                    .iter()
+                    .for_each(|message| received.note(message));
+            }
+            if (0..LANES).filter(|&lane| other.receives(Lane(lane))).count() == usize::from(LANES / 2) {
+                return;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(HANDOVER_MAX * 2, shared_out)
+        .await
+        .expect("the other one has its share");
+    drop(other);
+    second.bus.close().await;
+
+    let log = ShortString::from(format!("{}.consumers.events.a.orders", shared.prefix));
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-stream-offset".into(), AMQPValue::LongString("first".into()));
+    operator
+        .basic_qos(1, BasicQosOptions::default())
+        .await
+        .expect("the server is there");
+    let consuming = operator.basic_consume(log, "".into(), BasicConsumeOptions::default(), arguments);
+    let mut consumer = consuming.await.expect("the log is there");
+    let oldest = consumer
+        .next()
+        .await
+        .expect("it is not empty")
+        .expect("the server is there");
+    let headers = oldest.properties.headers().as_ref().expect("it has an offset");
+    let offset = headers
+        .inner()
+        .get("x-stream-offset")
+        .and_then(AMQPValue::as_long_long_int);
+    assert!(
+        offset.is_some_and(|offset| offset > 0),
+        "nothing was forgotten: {offset:?}"
+    );
 }

@@ -62,10 +62,10 @@ fn run(directory: &Path, settings: &str) -> Result<Process> {
     std::fs::write(
         &configuration,
         format!(
-            "{settings}\
-             load_definitions = {definitions_path}\n\
+            "load_definitions = {definitions_path}\n\
              vm_memory_high_watermark.absolute = 1GB\n\
-             disk_free_limit.absolute = 50MB\n"
+             disk_free_limit.absolute = 50MB\n\
+             {settings}"
         ),
     )?;
     std::fs::write(&definitions, users())?;
@@ -98,7 +98,8 @@ fn run(directory: &Path, settings: &str) -> Result<Process> {
         .env("RABBITMQ_ALLOW_INPUT", "1")
         .env(
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-            "-noinput -kernel inet_dist_use_interface {127,0,0,1}",
+            // How often channels are looked at whose messages nobody acknowledges: by itself, once a minute.
+            "-noinput -kernel inet_dist_use_interface {127,0,0,1} -rabbit channel_tick_interval 500",
         );
     let node = Process::start(&mut node, Signal::TERM, &directory.join("log"))?;
     Ok(node.beside(epmd))
