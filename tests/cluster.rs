@@ -136,3 +136,5 @@ macro_rules! on {
 }
 
 on!(nats, Kind::Nats);
+on!(rabbitmq, Kind::Rabbitmq);
+on!(redis, Kind::Redis);

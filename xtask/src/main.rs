@@ -165,7 +165,9 @@ fn main() -> ExitCode {
         Command::Fuzz { target, seconds } => return exit(fuzz::run(target, seconds)),
     };
     let code = Report::default().run(steps);
-    println!("not tested: PostgreSQL, MariaDB, MongoDB, NATS, RabbitMQ and Redis; `cargo xtask test --servers` does that");
+    println!(
+        "not tested: PostgreSQL, MariaDB, MongoDB, NATS, RabbitMQ and Redis; `cargo xtask test --servers` does that"
+    );
     code
 }
 

@@ -52,7 +52,14 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::Postgres, Self::Mariadb, Self::Mongodb, Self::Nats, Self::Rabbitmq, Self::Redis];
+    pub const ALL: &'static [Self] = &[
+        Self::Postgres,
+        Self::Mariadb,
+        Self::Mongodb,
+        Self::Nats,
+        Self::Rabbitmq,
+        Self::Redis,
+    ];
     /// Those that keep what services have.
     pub const DATABASES: &'static [Self] = &[Self::Postgres, Self::Mariadb, Self::Mongodb];
     /// Those that carry what services tell each other.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
 use contracts::Service;
-use kernel::bus::Bus;
+use kernel::bus::{Bus, url};
 use kernel::clock::{Clock, Ids};
 use kernel::embedded::{EmbeddedBus, Journal};
 use uuid::Uuid;
@@ -18,7 +19,7 @@ pub enum BusUrl {
     /// `embedded:`, which reads the journals of this process.
     Embedded,
     /// A broker.
-    Broker(Broker, String),
+    Broker(Broker, BrokerUrl),
 }
 
 /// What speaks to a broker.
@@ -26,6 +27,24 @@ pub enum BusUrl {
 pub enum Broker {
     /// NATS JetStream.
     Nats,
+    /// Apache Kafka.
+    Kafka,
+    /// RabbitMQ streams.
+    Rabbitmq,
+    /// Redis Streams.
+    Redis,
+}
+
+/// The URL of a broker, and what is asked of every broker alike.
+#[derive(Clone, PartialEq, Eq)]
+#[expect(missing_debug_implementations, reason = "it has the password")]
+pub struct BrokerUrl {
+    /// Without options.
+    url: String,
+    /// What the names of all that is made there begin with; it tells shops on one broker apart.
+    prefix: Option<String>,
+    /// A file with the certificates of the authorities that may vouch for the broker.
+    authorities: Option<PathBuf>,
 }
 
 impl Broker {
@@ -33,13 +52,43 @@ impl Broker {
     fn feature(self) -> &'static str {
         match self {
             Self::Nats => "nats",
+            Self::Kafka => "kafka",
+            Self::Rabbitmq => "rabbitmq",
+            Self::Redis => "redis",
         }
     }
 
     fn is_built_in(self) -> bool {
         match self {
             Self::Nats => cfg!(feature = "nats"),
+            Self::Kafka => cfg!(feature = "kafka"),
+            Self::Rabbitmq => cfg!(feature = "rabbitmq"),
+            Self::Redis => cfg!(feature = "redis"),
         }
+    }
+}
+
+impl FromStr for BrokerUrl {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (url, query) = text.split_once('?').unwrap_or((text, ""));
+        let mut parsed = Self {
+            url: url.to_owned(),
+            prefix: None,
+            authorities: None,
+        };
+        for option in query.split('&').filter(|option| !option.is_empty()) {
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            let value = url::decoded(value).filter(|value| !value.is_empty());
+            let value = value.ok_or_else(|| anyhow!("has the option {name} without a value, or with a wrong one"))?;
+            match name {
+                "prefix" => parsed.prefix = Some(value),
+                "cacert" => parsed.authorities = Some(value.into()),
+                _ => bail!("has an unknown option {name:?}: it may have prefix and cacert"),
+            }
+        }
+        Ok(parsed)
     }
 }
 
@@ -47,11 +96,14 @@ impl FromStr for BusUrl {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let known = "use embedded: or nats://host:port";
+        let known = "use embedded:, nats://…, kafka://…, amqp://… or redis://…";
         let (scheme, _) = text.split_once(':').ok_or_else(|| anyhow!("is no URL; {known}"))?;
         let broker = match scheme {
             "embedded" if text == "embedded:" => return Ok(Self::Embedded),
             "nats" | "tls" => Broker::Nats,
+            "kafka" | "kafka+ssl" => Broker::Kafka,
+            "amqp" | "amqps" => Broker::Rabbitmq,
+            "redis" | "rediss" => Broker::Redis,
             _ => bail!("there is no broker for {scheme}; {known}"),
         };
         if !broker.is_built_in() {
@@ -60,17 +112,16 @@ impl FromStr for BusUrl {
                 "the driver for {scheme} is not built in; build with `--features {feature}`, or `--features full` for all"
             );
         }
-        Ok(Self::Broker(broker, text.to_owned()))
+        Ok(Self::Broker(broker, text.parse()?))
     }
 }
 
 /// Without the login.
 impl fmt::Display for BusUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Broker(_, url) = self else {
+        let Self::Broker(_, BrokerUrl { url, .. }) = self else {
             return f.write_str("embedded:");
         };
-        let (url, _) = url.split_once('?').unwrap_or((url, ""));
         let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
         let (_, hosts) = rest.rsplit_once('@').unwrap_or(("", rest));
         write!(f, "{scheme}://{hosts}")
@@ -96,20 +147,36 @@ pub struct Surroundings<'a> {
     pub ids: &'a Arc<Ids>,
 }
 
+/// Opens a bus by the options that each of them has.
+#[cfg(any(feature = "nats", feature = "kafka", feature = "rabbitmq", feature = "redis"))]
+macro_rules! opened {
+    ($of:ident, $Options:ident, $Bus:ident, $url:expr, $around:expr) => {{
+        let BrokerUrl {
+            url,
+            prefix,
+            authorities,
+        } = $url;
+        let (clock, ids) = (Arc::clone($around.clock), Arc::clone($around.ids));
+        let prefix = prefix.as_deref().unwrap_or($of::PREFIX_DEFAULT);
+        let mut options = $of::$Options::new(url, prefix, kernel::event::LANES_DEFAULT, clock, ids)?;
+        options.process = Some($around.process);
+        options.authorities.clone_from(authorities);
+        Ok(Arc::new($of::$Bus::open(options).await?))
+    }};
+}
+
 impl BusUrl {
     /// Connects to it.
     pub async fn open(&self, around: Surroundings<'_>) -> Result<Arc<dyn Bus>> {
         match self {
             Self::Embedded => Ok(Arc::new(EmbeddedBus::new(around.journals))),
             #[cfg(feature = "nats")]
-            Self::Broker(Broker::Nats, url) => {
-                let (clock, ids) = (Arc::clone(around.clock), Arc::clone(around.ids));
-                let lanes = kernel::event::LANES_DEFAULT;
-                let mut options = bus_nats::NatsOptions::new(url, bus_nats::PREFIX_DEFAULT, lanes, clock, ids)?;
-                options.process = Some(around.process);
-                Ok(Arc::new(bus_nats::NatsBus::open(options).await?))
-            }
-            #[cfg(not(feature = "full"))]
+            Self::Broker(Broker::Nats, url) => opened!(bus_nats, NatsOptions, NatsBus, url, around),
+            #[cfg(feature = "rabbitmq")]
+            Self::Broker(Broker::Rabbitmq, url) => opened!(bus_rabbitmq, RabbitmqOptions, RabbitmqBus, url, around),
+            #[cfg(feature = "redis")]
+            Self::Broker(Broker::Redis, url) => opened!(bus_redis, RedisOptions, RedisBus, url, around),
+            #[cfg(not(all(feature = "nats", feature = "kafka", feature = "rabbitmq", feature = "redis")))]
             Self::Broker(broker, _) => bail!("the driver {} is not built in", broker.feature()),
         }
     }
@@ -123,7 +190,7 @@ mod tests {
     fn what_has_no_driver_is_refused_with_those_that_there_are() {
         for text in ["", "pulsar://h", "embedded:x", "/a/b"] {
             let error = text.parse::<BusUrl>().expect_err(text).to_string();
-            assert!(error.contains("use embedded: or"), "{text}: {error}");
+            assert!(error.contains("use embedded:, nats"), "{text}: {error}");
         }
     }
 
@@ -140,8 +207,16 @@ mod tests {
     #[test]
     #[cfg(feature = "nats")]
     fn a_login_is_not_shown() {
-        let url: BusUrl = "nats://me:se@cret@h:1?token=secret".parse().expect("it is one");
+        let url: BusUrl = "nats://me:se@cret@h:1?prefix=SHOP".parse().expect("it is one");
         assert_eq!(url.to_string(), "nats://h:1");
         assert_eq!(format!("{url:?}"), "BusUrl(nats://h:1)");
+        let unknown = "nats://h:1?token=secret"
+            .parse::<BusUrl>()
+            .expect_err("no such option")
+            .to_string();
+        assert!(
+            unknown.contains("\"token\"") && !unknown.contains("secret"),
+            "{unknown}"
+        );
     }
 }
