@@ -91,6 +91,9 @@ const CASES: &[(&str, &str, [u16; 7])] = &[
     ("GET /api/dead-letters", "of one service",       [401, 403, 403, 200, 403, 401, 401]),
     ("DELETE /api/dead-letters/{id}", "of none",      [401, 403, 403, 404, 403, 401, 401]),
     ("POST /api/dead-letters/{id}/retry", "of none",  [401, 403, 403, 404, 403, 401, 401]),
+    // journals, of every service; here there is no broker to publish to
+    ("GET /api/journals/{service}", "",               [401, 403, 403, 200, 403, 401, 401]),
+    ("POST /api/journals/{service}/republish", "",    [401, 403, 403, 409, 403, 401, 401]),
     // The gateway's own pages ask nobody.
     ("GET /", "",                                     [200; 7]),
     ("GET /docs/errors", "",                          [200; 7]),
@@ -253,6 +256,8 @@ impl World {
                 Some(json!({"type": "custom.x", "subject": "x", "data": {}})),
             ),
             (_, _) if template.starts_with("/api/dead-letters/{id}") => (format!("dlq_orders_{UNKNOWN}"), None),
+            ("POST /api/journals/{service}/republish", _) => ("orders".to_owned(), Some(json!({"from": 0}))),
+            ("GET /api/journals/{service}", _) => ("orders".to_owned(), None),
             (_, _) => (String::new(), None),
         };
         let query = match (route, particular) {
@@ -261,7 +266,10 @@ impl World {
             ("GET /api/dead-letters", "of one service") => "?service=orders".to_owned(),
             _ => String::new(),
         };
-        let path = template.replace("{id}", &id).replace("{sku}", &id) + &query;
+        let path = ["{id}", "{sku}", "{service}"]
+            .iter()
+            .fold(template.to_owned(), |path, part| path.replace(part, &id))
+            + &query;
         assert!(!path.contains('{'), "{route} has no target");
         Target { owner, path, body }
     }

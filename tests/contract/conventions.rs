@@ -137,6 +137,8 @@ async fn another_method_is_405_and_names_those_allowed() {
         ("PATCH", "/api/inventory/x", &["GET", "PUT"]),
         ("DELETE", "/api/events", &["GET", "POST"]),
         ("PUT", "/api/dead-letters", &["GET"]),
+        ("POST", "/api/journals", &["GET"]),
+        ("DELETE", "/api/journals/orders", &["GET"]),
         ("POST", "/healthz", &["GET"]),
         ("POST", "/metrics", &["GET"]),
     ] {

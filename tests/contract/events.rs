@@ -300,6 +300,43 @@ async fn who_looks_is_told_live_and_not_logged() {
 }
 
 #[tokio::test]
+async fn an_admin_sees_how_far_the_events_of_each_service_have_come() {
+    let shop = shop().await;
+    let customer = shop.customer().await;
+    customer.get("/api/journals").await.refused(403, "forbidden");
+    shop.server
+        .anonymous()
+        .get("/api/journals")
+        .await
+        .refused(401, "unauthorized");
+    let all = shop.admin.get("/api/journals").await.expect(200);
+    assert_eq!((all.data().len(), &all.json["missing"]), (7, &json!([])));
+    let orders = all.data().iter().find(|it| it["service"] == "orders").unwrap();
+    assert_eq!(
+        (&orders["published"], orders["lanes"].as_array().unwrap().len()),
+        (&Value::Null, 8)
+    );
+    assert!(
+        orders["consumers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|it| it["source"] == "catalog")
+    );
+    shop.admin.get("/api/journals/orderz").await.refused(404, "not-found");
+    let republish = json!({"from": 0});
+    shop.admin
+        .post("/api/journals/orders/republish", republish)
+        .await
+        .refused(409, "conflict");
+    let metrics = shop.server.anonymous().get("/metrics").await.text;
+    assert!(
+        metrics.contains("journal_lane_position{service=\"orders\",lane=\"0\"}"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
 async fn dead_letters_are_listed_by_service() {
     let shop = shop().await;
     let customer = shop.customer().await;

@@ -24,7 +24,7 @@ impl Catalog {
             )
             .with_state(self.clone());
         serve_with(
-            routes.merge(kernel::http::dead_letters(&self.consumers)),
+            routes.merge(kernel::http::operations(&self.consumers)),
             self.kit.clone(),
         )
     }

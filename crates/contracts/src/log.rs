@@ -315,3 +315,41 @@ mod tests {
         }
     }
 }
+
+/// How far a service's events have come: into its journal, to the broker, and of other services' into its consumers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    /// Whose it is.
+    pub service: Service,
+    /// The life of the journal: another one after a restore.
+    pub epoch: String,
+    /// The last position.
+    pub position: u64,
+    /// The last position of each lane.
+    pub lanes: Vec<u64>,
+    /// Up to where the broker has it; `null` on the embedded bus, where consumers read the journal itself.
+    pub published: Option<u64>,
+    /// What the service follows.
+    pub consumers: Vec<Consumer>,
+}
+
+/// How far a consumer has come in another service's journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consumer {
+    /// Its name within its service.
+    pub consumer: String,
+    /// Whose journal it follows.
+    pub source: Service,
+    /// The position that it has come to in each lane.
+    pub lanes: Vec<u64>,
+    /// Its events in dead letters.
+    pub dead_letters: u64,
+}
+
+/// `POST /api/journals/{service}/republish`: the journal is sent to the broker again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Republish {
+    /// From after this position on; 0 is all.
+    pub from: u64,
+}

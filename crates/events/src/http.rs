@@ -29,7 +29,7 @@ impl Events {
             .route("/api/events/stream", get(stream))
             .with_state(self.clone());
         serve_with(
-            routes.merge(kernel::http::dead_letters(&self.consumers)),
+            routes.merge(kernel::http::operations(&self.consumers)),
             self.kit.clone(),
         )
     }

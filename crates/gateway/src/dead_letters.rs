@@ -122,15 +122,18 @@ fn foreign_cursor() -> Problem {
     Problem::new(Code::InvalidQuery).error("cursor", "must be a next_cursor of this list")
 }
 
-/// Asks for a page of one service in the same caller's name, within the same request.
+/// Asks for a page of one service.
 fn page_request(parts: &Parts, service: Service, limit: usize, cursor: Option<&Cursor>) -> Request {
     let cursor = cursor
         .map(|cursor| format!("&cursor={}", cursor.as_str()))
         .unwrap_or_default();
+    in_the_same_name(parts, &format!("{PATH}?service={service}&limit={limit}{cursor}"))
+}
+
+/// Asks for this path in the same caller's name, within the same request.
+pub(crate) fn in_the_same_name(parts: &Parts, path: &str) -> Request {
     let mut request = Request::new(Body::empty());
-    *request.uri_mut() = format!("{PATH}?service={service}&limit={limit}{cursor}")
-        .parse()
-        .expect("a cursor is safe in a URI");
+    *request.uri_mut() = path.parse().expect("words and a cursor are safe in a URI");
     for name in [AUTHORIZATION.as_str(), REQUEST_ID, TRACEPARENT] {
         if let Some(value) = parts.headers.get(name) {
             request

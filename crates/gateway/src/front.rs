@@ -23,7 +23,7 @@ use crate::limit::{Announced, RateLimiter, Tally};
 use crate::page::Pages;
 use crate::route::{self, ROUTES, Route, Target, is_read};
 use crate::upstream::Upstream;
-use crate::{Error, client, cors, dead_letters, encoding, inlet};
+use crate::{Error, client, cors, dead_letters, encoding, inlet, journals};
 
 /// All that a request needs.
 pub(crate) struct Front {
@@ -149,14 +149,14 @@ impl Front {
                 let shown = self.pages.show(page, &self.upstreams, &*self.clock).await;
                 shown.ok_or_else(|| Code::NotFound.into())
             }
-            Some(Target::Page(_)) => {
+            Some(target) if !is_read(&exchange.method) && target.is_shown_only(exchange.uri.path()) => {
                 let mut refused = exchange.refuse(Code::MethodNotAllowed.into());
                 refused
                     .headers_mut()
                     .insert(ALLOW, HeaderValue::from_static("GET,HEAD"));
                 Ok(refused)
             }
-            Some(Target::Service(_) | Target::DeadLetters) | None => self.forward(exchange, request, &mut tally).await,
+            Some(_) | None => self.forward(exchange, request, &mut tally).await,
         };
         let mut response = answered.unwrap_or_else(|refused| exchange.refuse(refused));
         match exchange.method {
@@ -202,6 +202,7 @@ impl Front {
                 Ok(upstream.call(request).await?)
             }
             Target::DeadLetters => Ok(Box::pin(dead_letters::answer(&self.upstreams, caller, request)).await?),
+            Target::Journals => Ok(Box::pin(journals::answer(&self.upstreams, caller, request)).await?),
             Target::Page(_) => Err(Code::NotFound.into()),
         }
     }

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use contracts::Service;
+use contracts::log::Journal;
 use futures::future::join_all;
 use kernel::clock::Clock;
 use kernel::engine::Engine;
 use kernel::event::Position;
 use kernel::reaction::Consumers;
+use metrics::gauge;
 use serde::Serialize;
 
 /// A store that has not answered by then counts as down.
@@ -22,6 +24,9 @@ const LOOK_MAX: Duration = Duration::from_secs(2);
 pub trait Health: Send + Sync + fmt::Debug {
     /// Looks at everything, within a few seconds. Asked at most once a second.
     async fn look(&self) -> Report;
+
+    /// Brings the gauges of `/metrics` up to date. Asked at most once a second.
+    async fn measure(&self) {}
 }
 
 /// What was found.
@@ -80,8 +85,43 @@ pub struct Process {
     pub clock: Arc<dyn Clock>,
 }
 
+/// Positions by lane, so that the lag of a consumer is the difference to its source, whichever process says so.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats, exact up to 2^53")]
+fn measured(journal: &Journal) {
+    let service = journal.service.as_str();
+    for (lane, &position) in (0_u16..).zip(&journal.lanes) {
+        gauge!("journal_lane_position", "service" => service, "lane" => lane.to_string()).set(position as f64);
+    }
+    if let Some(published) = journal.published {
+        let lag = journal.position.saturating_sub(published);
+        gauge!("relay_lag_events", "service" => service).set(lag as f64);
+    }
+    for consumer in &journal.consumers {
+        let labels = [
+            ("service", service.to_owned()),
+            ("consumer", consumer.consumer.clone()),
+            ("source", consumer.source.to_string()),
+        ];
+        gauge!("dead_letters", &labels).set(consumer.dead_letters as f64);
+        for (lane, &position) in (0_u16..).zip(&consumer.lanes) {
+            let mut labels = labels.to_vec();
+            labels.push(("lane", lane.to_string()));
+            gauge!("consumer_lane_position", &labels).set(position as f64);
+        }
+    }
+}
+
 #[async_trait]
 impl Health for Process {
+    async fn measure(&self) {
+        for journal in join_all(self.consumers.iter().map(Consumers::journal)).await {
+            match journal {
+                Ok(journal) => measured(&journal),
+                Err(error) => tracing::debug!(%error, "a store does not say how far its events have come"),
+            }
+        }
+    }
+
     async fn look(&self) -> Report {
         let stores = self.engines.iter().map(|engine| async move {
             let service = engine.service();

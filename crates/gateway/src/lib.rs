@@ -24,7 +24,7 @@
 //! | `inlet` | the body on its way in |
 //! | [`upstream`](Upstream) | the seam to the services |
 //! | [`pool`](Pool) | replicas of a service that run elsewhere |
-//! | `dead_letters` | the one list that is put together here |
+//! | `dead_letters`, `journals` | the lists that are put together here |
 //! | [`health`], `page` | `/`, `/healthz`, `/readyz`, `/metrics` |
 //! | `cors`, `encoding`, `answer` | what is done to answers |
 //!
@@ -51,6 +51,7 @@ mod error;
 mod front;
 pub mod health;
 mod inlet;
+mod journals;
 pub mod limit;
 mod page;
 mod pool;

@@ -142,7 +142,13 @@ impl Pages {
             }
             Page::Metrics => {
                 let metrics = self.metrics.as_ref()?;
-                let body = self.measured.get(clock, async { Bytes::from(metrics.render()) }).await;
+                let measure = async {
+                    if let Some(health) = &self.health {
+                        health.measure().await;
+                    }
+                    Bytes::from(metrics.render())
+                };
+                let body = self.measured.get(clock, measure).await;
                 (StatusCode::OK, PROMETHEUS, body)
             }
         };

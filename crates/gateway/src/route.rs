@@ -4,6 +4,8 @@
 use contracts::Service;
 use http::Method;
 
+use crate::journals;
+
 /// Where a path leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
@@ -13,6 +15,8 @@ pub(crate) enum Target {
     Service(Service),
     /// To the dead letters of all services.
     DeadLetters,
+    /// To the journals of all services.
+    Journals,
 }
 
 /// What the gateway answers by itself.
@@ -73,6 +77,11 @@ pub(crate) const ROUTES: &[Route] = &[
         counts_anonymous: true,
     },
     service("/api/inventory", Service::Inventory),
+    Route {
+        path: journals::PATH,
+        target: Target::Journals,
+        counts_anonymous: true,
+    },
     service("/api/products", Service::Catalog),
     service("/api/payments", Service::Payments),
     service("/api/webhooks", Service::Events),
@@ -93,6 +102,17 @@ pub(crate) const ROUTES: &[Route] = &[
 /// The index in [`ROUTES`] of the row that a path belongs to.
 pub(crate) fn find(path: &str) -> Option<usize> {
     ROUTES.iter().position(|route| route.matches(path))
+}
+
+impl Target {
+    /// Whether what the gateway itself shows under this path can be had and nothing else.
+    pub(crate) fn is_shown_only(self, path: &str) -> bool {
+        match self {
+            Self::Page(_) => true,
+            Self::Journals => path == journals::PATH,
+            Self::Service(_) | Self::DeadLetters => false,
+        }
+    }
 }
 
 impl Route {
@@ -144,6 +164,7 @@ mod tests {
             assert_eq!(target(path), Some(Target::Service(service)), "{path}");
         }
         assert_eq!(target("/api/dead-letters/dlq_1/retry"), Some(Target::DeadLetters));
+        assert_eq!(target("/api/journals/orders/republish"), Some(Target::Journals));
         assert_eq!(target("/readyz"), Some(Target::Page(Page::Readiness)));
     }
 

@@ -21,7 +21,7 @@ impl Inventory {
             .route("/api/inventory/{sku}/adjustments", post(adjust))
             .with_state(self.clone());
         serve_with(
-            routes.merge(kernel::http::dead_letters(&self.consumers)),
+            routes.merge(kernel::http::operations(&self.consumers)),
             self.kit.clone(),
         )
     }

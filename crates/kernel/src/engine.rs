@@ -94,6 +94,8 @@ struct Inner {
     head: watch::Receiver<Position>,
     /// Whose the background work is, where there are several replicas.
     duty: watch::Sender<Duty>,
+    /// Whether a relay brings the journal to a broker.
+    is_published: AtomicBool,
     /// Where replicas share the lanes of their consumers: what is known of the others.
     others: Mutex<Option<Others>>,
     /// How each consumer does, with the service whose events it follows.
@@ -191,6 +193,7 @@ impl Engine {
                 reader,
                 head,
                 duty: watch::Sender::new(duty),
+                is_published: AtomicBool::new(false),
                 others: Mutex::default(),
                 consumers: Mutex::default(),
                 tasks,
@@ -236,6 +239,16 @@ impl Engine {
     #[must_use]
     pub fn ids(&self) -> &Arc<Ids> {
         &self.inner.parts.ids
+    }
+
+    /// Notes that the journal is published to a broker.
+    pub(crate) fn publishes(&self) {
+        self.inner.is_published.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the journal is published to a broker.
+    pub(crate) fn is_published(&self) -> bool {
+        self.inner.is_published.load(Ordering::Relaxed)
     }
 
     /// Whether other processes write to the same store.

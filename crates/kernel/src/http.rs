@@ -11,6 +11,7 @@ pub mod etag;
 mod failure;
 #[cfg(test)]
 mod fixture;
+mod journal;
 mod json;
 mod layer;
 pub mod page;
@@ -33,11 +34,11 @@ use self::layer::ServiceLayer;
 use crate::auth::Verifier;
 use crate::clock::{Clock, Ids};
 use crate::engine::Engine;
+use crate::reaction::Consumers;
 use crate::writer;
 
 pub use self::bodies::BODIES_BYTES_MAX;
 pub use self::claim::{IDEMPOTENCY_KEY, principal_of_email};
-pub use self::dead_letters::routes as dead_letters;
 pub use self::etag::IfMatch;
 pub use self::failure::{Failure, render};
 pub use self::json::{Json, RawBody};
@@ -51,6 +52,11 @@ pub use self::series::Series;
 pub use self::write::{Command, Empty, Origin, Write};
 
 pub(crate) use self::scope::Scope;
+
+/// What operators see and do of one service: its dead letters, and how far its events have come.
+pub fn operations(consumers: &Consumers) -> Router {
+    dead_letters::routes(consumers).merge(journal::routes(consumers))
+}
 
 /// What the routes of a service need.
 #[derive(Clone)]

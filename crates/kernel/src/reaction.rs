@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use contracts::{DecodeError, EventData, PublicEvent, Service};
+use contracts::{DecodeError, EventData, PublicEvent, Service, log};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -14,6 +14,7 @@ use crate::document::{Collection, Document, Kind};
 use crate::engine::Engine;
 use crate::event::{Epoch, LANES_DEFAULT, Lane, Position};
 use crate::lease::Duty;
+use crate::relay;
 use crate::store::StoreError;
 use crate::unit::Unit;
 
@@ -222,6 +223,41 @@ impl Consumers {
             .into_iter()
             .map(|it| it.map_or(Position::START, |it| it.position))
             .collect())
+    }
+
+    /// Whose they are.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// How far the service's events have come, and those of others with it.
+    pub async fn journal(&self) -> Result<log::Journal, StoreError> {
+        let engine = &self.engine;
+        let head = engine.reader().store().tail(Position::START, 0).await?.head;
+        let published = match engine.is_published() {
+            true => Some(relay::published(engine).await?.0),
+            false => None,
+        };
+        let mut consumers = Vec::new();
+        for group in self.progress.keys() {
+            let ids = (0..LANES_DEFAULT).map(|lane| checkpoint_id(group, Lane(lane)));
+            let found = engine.reader().get_many::<Checkpoint>(ids).await?;
+            let checkpoints = || found.iter().map(|it| it.as_deref());
+            consumers.push(log::Consumer {
+                consumer: group.consumer.to_owned(),
+                source: group.source,
+                lanes: checkpoints().map(|it| it.map_or(0, |it| it.position.0)).collect(),
+                dead_letters: checkpoints().map(|it| it.map_or(0, |it| it.parked)).sum(),
+            });
+        }
+        Ok(log::Journal {
+            service: engine.service(),
+            epoch: head.epoch.0.to_string(),
+            position: head.position.0,
+            lanes: head.lanes.iter().map(|position| position.0).collect(),
+            published,
+            consumers,
+        })
     }
 
     /// The service's dead letters.

@@ -13,6 +13,7 @@ use crate::document::{Collection, Document, Kind};
 use crate::effect::backoff;
 use crate::engine::Engine;
 use crate::event::{Epoch, Position};
+use crate::store::StoreError;
 use crate::writer::{self, Priority};
 
 /// Events published before the cursor is written.
@@ -42,6 +43,7 @@ impl Document for RelayCursor {
 
 /// Publishes the service's journal, on one replica at a time, until the service stops.
 pub fn start(engine: &Engine, bus: &Arc<dyn Bus>) {
+    engine.publishes();
     let (published, bus) = (engine.clone(), Arc::clone(bus));
     engine.spawn_alone(move |stop| run(published.clone(), Arc::clone(&bus), stop));
 }
@@ -127,18 +129,42 @@ async fn publish_some(engine: &Engine, bus: &dyn Bus) -> Result<usize, String> {
     Ok(count)
 }
 
+/// Up to where the journal has been published.
+pub(crate) async fn published(engine: &Engine) -> Result<Position, StoreError> {
+    let cursor = engine.reader().get::<RelayCursor>(CURSOR).await?;
+    Ok(cursor.map_or(Position::START, |cursor| cursor.position))
+}
+
+/// Why a journal is not published again.
+#[derive(Debug, thiserror::Error)]
+pub enum RepublishError {
+    /// There is no broker.
+    #[error("the embedded bus reads journals itself, so there is nothing to publish again")]
+    Embedded,
+    /// The journal does not go so far.
+    #[error("the journal ends at {0}, which is before the position given")]
+    Beyond(Position),
+    /// The cursor could not be written.
+    #[error(transparent)]
+    Writer(#[from] writer::Error),
+}
+
 /// Sets the cursor back (or forward), so that the journal is published again from after `position`.
-pub async fn republish(engine: &Engine, position: Position) -> Result<(), writer::Error> {
+pub async fn republish(engine: &Engine, position: Position) -> Result<(), RepublishError> {
+    if !engine.is_published() {
+        return Err(RepublishError::Embedded);
+    }
     let head = engine.reader().store().tail(Position::START, 0).await;
-    let epoch = head
-        .map_err(|error| writer::Error::Unavailable(error.reason.into()))?
-        .head
-        .epoch;
+    let head = head.map_err(writer::Error::from)?.head;
+    if position > head.position {
+        return Err(RepublishError::Beyond(head.position));
+    }
+    let epoch = head.epoch;
     let set = engine
         .writer()
         .execute(Priority::Background, Context::system("republish"), move |unit| {
             unit.put(CURSOR, RelayCursor { epoch, position });
-            Ok(())
+            Ok::<(), writer::Error>(())
         });
-    set.await
+    Ok(set.await?)
 }

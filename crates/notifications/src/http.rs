@@ -20,7 +20,7 @@ impl Notifications {
             .route("/api/notifications/{id}/retry", post(retry))
             .with_state(self.clone());
         serve_with(
-            routes.merge(kernel::http::dead_letters(&self.consumers)),
+            routes.merge(kernel::http::operations(&self.consumers)),
             self.kit.clone(),
         )
     }

@@ -22,7 +22,7 @@ impl Orders {
             .route("/api/orders/{id}/cancel", post(cancel))
             .with_state(self.clone());
         serve_with(
-            routes.merge(kernel::http::dead_letters(&self.consumers)),
+            routes.merge(kernel::http::operations(&self.consumers)),
             self.kit.clone(),
         )
     }

@@ -20,7 +20,7 @@ impl Payments {
             .route("/api/payments/{id}/refunds", post(refund))
             .with_state(self.clone());
         serve_with(
-            routes.merge(kernel::http::dead_letters(&self.consumers)),
+            routes.merge(kernel::http::operations(&self.consumers)),
             self.kit.clone(),
         )
     }

@@ -12,3 +12,4 @@ pub mod rebuild;
 pub mod replay;
 pub mod restore;
 pub mod serve;
+pub mod status;

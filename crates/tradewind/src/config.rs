@@ -75,7 +75,8 @@ settings! {
     notifications_store: Option<StoreUrl> = "";
     /// The store of events alone, in place of its part of `store`.
     events_store: Option<StoreUrl> = "";
-    /// How events go between services: `embedded:` within one process, or the URL of a broker (`nats://user:password@host:port`).
+    /// How events go between services: `embedded:` within one process, or the URL of a broker (`nats://user:password@host:port`,
+    /// `kafka://…`, `amqp://…` for RabbitMQ, `redis://…`).
     bus: BusUrl = "embedded:";
     /// Where replicas of users listen (`http://host:port`, separated by commas), for processes that need it and do not run it.
     users_url: List<gateway::BaseUrl> = "";

@@ -73,6 +73,10 @@ enum Command {
     /// See to events that a consumer could not handle
     #[command(subcommand)]
     DeadLetters(commands::api::DeadLetters),
+    /// Show how far the events of each service have come
+    Status(commands::status::Options),
+    /// Send a service's journal to the broker again, which heals one that has lost events
+    Republish(commands::status::Republish),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(commands::config::Command),
@@ -132,6 +136,8 @@ fn run(arguments: Arguments, around: &dyn Around) -> Result<ExitCode> {
             Command::Admin(command) => admin::run(&config, command).await?,
             Command::Events(command) => commands::api::events(&config, command).await?,
             Command::DeadLetters(command) => commands::api::dead_letters(&config, command).await?,
+            Command::Status(options) => commands::status::status(&config, &options).await?,
+            Command::Republish(options) => commands::status::republish(&config, &options).await?,
             Command::Config(command) => commands::config::run(&config, &command)?,
             Command::Migrate(options) => commands::migrate::run(&config, &options).await?,
             Command::Copy(options) => unless_interrupted(Box::pin(commands::copy::run(&config, &options))).await?,

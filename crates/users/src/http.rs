@@ -36,7 +36,7 @@ impl Users {
         };
         let routes = routes.with_state(self.clone());
         serve_with(
-            routes.merge(kernel::http::dead_letters(&self.consumers)),
+            routes.merge(kernel::http::operations(&self.consumers)),
             self.kit.clone(),
         )
     }

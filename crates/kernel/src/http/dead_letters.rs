@@ -12,7 +12,7 @@ use crate::auth::Admin;
 use crate::reaction::{Consumers, DeadLetter, DeadLetters};
 
 /// `/api/dead-letters` of one service.
-pub fn routes(consumers: &Consumers) -> Router {
+pub(super) fn routes(consumers: &Consumers) -> Router {
     Router::new()
         .route("/api/dead-letters", get(list))
         .route("/api/dead-letters/{id}", delete(discard))

@@ -31,7 +31,8 @@ pub struct System {
 }
 
 impl System {
-    async fn client(&self, config: &Config) -> Result<Client> {
+    /// A client that is signed in.
+    pub(super) async fn client(&self, config: &Config) -> Result<Client> {
         let url = self.url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
         let client = Client::new(&url)?;
         if let Some(token) = &self.token {
