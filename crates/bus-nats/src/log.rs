@@ -9,7 +9,7 @@ use async_nats::jetstream::stream;
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::future::try_join_all;
-use kernel::bus::log::{Cursor, Entries, Entry, Life, Log};
+use kernel::bus::log::{Cursor, Entries, Entry, Life, Log, RosteredLog};
 use kernel::bus::shares::Roster;
 use kernel::bus::{BusError, Group};
 use kernel::event::Lane;
@@ -167,7 +167,10 @@ impl Log for NatsLog {
     async fn keep(&self, cursors: &[(Lane, Cursor)]) -> Result<Vec<(Lane, Cursor)>, BusError> {
         try_join_all(cursors.iter().map(|&(lane, cursor)| self.keep_one(lane, cursor))).await
     }
+}
 
+#[async_trait]
+impl RosteredLog for NatsLog {
     async fn roster(&self) -> Result<(Roster, Option<u64>), BusError> {
         let (roster, revision) = self.bucket.read::<Roster>(&self.roster_key()).await?;
         Ok((roster.unwrap_or_default(), Some(revision)))

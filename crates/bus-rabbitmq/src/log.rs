@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kernel::bus::log::{Cursor, Entries, Entry, Life, Log};
+use kernel::bus::log::{Cursor, Entries, Entry, Life, Log, RosteredLog};
 use kernel::bus::shares::Roster;
 use kernel::bus::{BusError, Group};
 use kernel::event::Lane;
@@ -159,7 +159,10 @@ impl Log for RabbitmqLog {
         let kept = |&(lane, _): &(Lane, Cursor)| Some((lane, cursor(*next.get(&lane)?)));
         Ok(cursors.iter().filter_map(kept).collect())
     }
+}
 
+#[async_trait]
+impl RosteredLog for RabbitmqLog {
     async fn roster(&self) -> Result<(Roster, Option<u64>), BusError> {
         self.book.look(|fold| fold.roster())
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kernel::bus::log::{Cursor, Entries, Entry, Life, Log};
+use kernel::bus::log::{Cursor, Entries, Entry, Life, Log, RosteredLog};
 use kernel::bus::shares::Roster;
 use kernel::bus::{BusError, Group};
 use kernel::event::Lane;
@@ -112,7 +112,10 @@ impl Log for RedisLog {
         }
         Ok(kept)
     }
+}
 
+#[async_trait]
+impl RosteredLog for RedisLog {
     async fn roster(&self) -> Result<(Roster, Option<u64>), BusError> {
         let key = self.logs.keys.group(&self.group);
         let fields = cmd("HMGET").arg(&key).arg("roster").arg("version").to_owned();

@@ -86,7 +86,7 @@ impl Tenancy {
     }
 
     /// Withdraws lanes. Gives those of them that are not in use any more.
-    fn withdraw(&self, lanes: &BTreeSet<Lane>) -> BTreeSet<Lane> {
+    pub fn withdraw(&self, lanes: &BTreeSet<Lane>) -> BTreeSet<Lane> {
         let mut state = self.state();
         state.granted.retain(|lane| !lanes.contains(lane));
         let free = lanes.difference(&state.used).copied().collect();
@@ -95,11 +95,17 @@ impl Tenancy {
         free
     }
 
-    fn grant(&self, lanes: BTreeSet<Lane>, until: Duration) {
+    /// Grants these lanes and no others, until then by the clock's monotonic time.
+    pub fn grant(&self, lanes: BTreeSet<Lane>, until: Duration) {
         let mut state = self.state();
         (state.granted, state.until) = (lanes, until);
         drop(state);
         self.changes.send_replace(());
+    }
+
+    /// Completes when a lane that was withdrawn is not in use any more.
+    pub async fn left(&self) {
+        self.left.notified().await;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -156,7 +162,7 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = self.tenancy.left.notified() => {}
+                () = self.tenancy.left() => {}
                 () = self.clock.sleep(pause) => {}
             }
             let looked = self.look().await;

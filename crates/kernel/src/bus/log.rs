@@ -2,8 +2,8 @@
 //! and Redis Streams do.
 //!
 //! An adapter gives a [`Log`] for each group: how a lane is read, and where the broker keeps what groups have to remember.
-//! [`Subscriptions`] is the rest. A lane is read by whoever holds it (see [`keeper`](super::keeper)), from the cursor of its group
-//! on: so what was not acknowledged comes at once and in order to whoever is next, and no wait for an acknowledgement is
+//! [`Subscriptions`] is the rest. A lane is read by whoever holds it, by a roster (a [`RosteredLog`], see
+//! [`keeper`](super::keeper)) or in the broker's own way, as in Apache Kafka. It is read from the cursor of its group on: so what was not acknowledged comes at once and in order to whoever is next, and no wait for an acknowledgement is
 //! running anywhere.
 
 mod cursors;
@@ -21,6 +21,7 @@ use crate::bus::BusError;
 use crate::bus::shares::Roster;
 use crate::event::Lane;
 
+pub use self::cursors::Cursors;
 pub use self::subscriptions::Subscriptions;
 
 /// Which log it is: in another one of the same name, places mean something else.
@@ -79,7 +80,11 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// Keeps how far the group has come in these lanes, but where something further on in the same log is kept. Gives what
     /// is kept from now on; a lane may be missing if its cursor is about a log that is no more.
     async fn keep(&self, cursors: &[(Lane, Cursor)]) -> Result<Vec<(Lane, Cursor)>, BusError>;
+}
 
+/// The same on a broker that has no exclusive consumers, and keeps who receives which lanes.
+#[async_trait]
+pub trait RosteredLog: Log {
     /// The group's roster and its version; the default before anybody has written it.
     async fn roster(&self) -> Result<(Roster, Option<u64>), BusError>;
 

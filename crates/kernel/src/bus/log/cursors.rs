@@ -4,12 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::{Cursor, Life, Log};
-use crate::bus::keeper::Ledger;
-use crate::bus::shares::Roster;
 use crate::bus::{BusError, Group};
 use crate::clock::Clock;
 use crate::event::Lane;
@@ -19,7 +16,7 @@ const FLUSH: Duration = Duration::from_millis(200);
 
 /// Of the lanes that a subscription receives or has received.
 #[derive(Debug)]
-pub(super) struct Cursors {
+pub struct Cursors {
     log: Arc<dyn Log>,
     group: Group,
     lanes: Mutex<BTreeMap<Lane, Known>>,
@@ -40,7 +37,9 @@ impl Known {
 }
 
 impl Cursors {
-    pub(super) fn new(log: Arc<dyn Log>, group: Group) -> Self {
+    /// None yet.
+    #[must_use]
+    pub fn new(log: Arc<dyn Log>, group: Group) -> Self {
         Self {
             log,
             group,
@@ -120,23 +119,15 @@ impl Cursors {
         Ok(())
     }
 
+    /// Makes sure that the broker has what was acknowledged in these lanes: somebody else receives them next.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub async fn settle(&self, lanes: &BTreeSet<Lane>) -> Result<(), BusError> {
+        self.flush(|lane| lanes.contains(&lane)).await
+    }
+
     fn lanes(&self) -> MutexGuard<'_, BTreeMap<Lane, Known>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The roster is given to others only when they find what was acknowledged.
-#[async_trait]
-impl Ledger for Cursors {
-    async fn read(&self) -> Result<(Roster, Option<u64>), BusError> {
-        self.log.roster().await
-    }
-
-    async fn write(&self, roster: &Roster, over: Option<u64>) -> Result<bool, BusError> {
-        self.log.write_roster(roster, over).await
-    }
-
-    async fn settle(&self, lanes: &BTreeSet<Lane>) -> Result<(), BusError> {
-        self.flush(|lane| lanes.contains(&lane)).await
     }
 }

@@ -3,17 +3,19 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::Log;
 use super::cursors::Cursors;
 use super::subscription::LogSubscription;
-use crate::bus::keeper::Keeper;
-use crate::bus::shares::Member;
+use super::{Log, RosteredLog};
+use crate::bus::keeper::{Keeper, Ledger, Tenancy};
+use crate::bus::shares::{Member, Roster};
 use crate::bus::{BusError, Group, Subscription};
 use crate::clock::{Clock, Ids};
+use crate::event::Lane;
 
 /// Those of one process.
 #[derive(Debug)]
@@ -55,27 +57,49 @@ impl Subscriptions {
         }
     }
 
-    /// Joins a group.
+    /// Joins a group by its roster.
     ///
     /// # Errors
     /// If the broker is not there, or what it has is about another number of lanes.
-    pub async fn open(&self, group: &Group, lanes: u16, log: Arc<dyn Log>) -> Result<Box<dyn Subscription>, BusError> {
+    pub async fn open(
+        &self,
+        group: &Group,
+        lanes: u16,
+        log: Arc<dyn RosteredLog>,
+    ) -> Result<Box<dyn Subscription>, BusError> {
         let (me, clock) = (self.member(group), Arc::clone(&self.clock));
-        let cursors = Arc::new(Cursors::new(Arc::clone(&log), group.clone()));
-        let ledger = Arc::clone(&cursors);
-        let keeper = Keeper::join(group.clone(), me, lanes, ledger, Arc::clone(&clock)).await?;
-        let (tenancy, stop, leaving) = (keeper.tenancy(), CancellationToken::new(), self.leaving.clone());
-        let stopped = stop.clone();
+        let cursors = Arc::new(Cursors::new(Arc::clone(&log) as Arc<dyn Log>, group.clone()));
+        let ledger = Arc::new(Rosters {
+            log: Arc::clone(&log),
+            cursors: Arc::clone(&cursors),
+        });
+        let keeper = Keeper::join(group.clone(), me, lanes, ledger, clock).await?;
+        let tenancy = keeper.tenancy();
+        Ok(self.start(group, log, cursors, tenancy, |stop| keeper.run(stop)))
+    }
+
+    /// One that has joined, in whichever way. `keep` sees to its share of the lanes, which is in `tenancy`, until it is told to
+    /// stop; then it gives the lanes back.
+    pub fn start<K: Future<Output = ()> + Send + 'static>(
+        &self,
+        group: &Group,
+        log: Arc<dyn Log>,
+        cursors: Arc<Cursors>,
+        tenancy: Arc<Tenancy>,
+        keep: impl FnOnce(CancellationToken) -> K,
+    ) -> Box<dyn Subscription> {
+        let (stop, leaving) = (CancellationToken::new(), self.leaving.clone());
+        let keeping = keep(stop.clone());
         tokio::spawn(async move {
-            keeper.run(stopped).await;
+            keeping.await;
             leaving.send_modify(|count| *count -= 1);
         });
         let leave = Leave {
             stop,
             leaving: self.leaving.clone(),
         };
-        let subscription = LogSubscription::new(group.source, log, cursors, tenancy, clock, leave);
-        Ok(Box::new(subscription))
+        let clock = Arc::clone(&self.clock);
+        Box::new(LogSubscription::new(group.source, log, cursors, tenancy, clock, leave))
     }
 
     /// Waits until those that were dropped have given their lanes back.
@@ -90,5 +114,27 @@ impl Subscriptions {
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         let process = self.process.filter(|_| named.insert(group.clone()));
         Member(process.unwrap_or_else(|| self.ids.uuid(self.clock.now())))
+    }
+}
+
+/// A roster is given to others only when they find what was acknowledged.
+#[derive(Debug)]
+struct Rosters {
+    log: Arc<dyn RosteredLog>,
+    cursors: Arc<Cursors>,
+}
+
+#[async_trait]
+impl Ledger for Rosters {
+    async fn read(&self) -> Result<(Roster, Option<u64>), BusError> {
+        self.log.roster().await
+    }
+
+    async fn write(&self, roster: &Roster, over: Option<u64>) -> Result<bool, BusError> {
+        self.log.write_roster(roster, over).await
+    }
+
+    async fn settle(&self, lanes: &BTreeSet<Lane>) -> Result<(), BusError> {
+        self.cursors.settle(lanes).await
     }
 }
