@@ -1,0 +1,172 @@
+//! Kafka against the port's contract.
+
+mod line;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bus_kafka::{KafkaBus, KafkaOptions};
+use kernel::bus::Bus;
+use kernel::bus::shares::LEASE;
+use kernel::clock::{Ids, SystemClock};
+use servers::{Kind, Server};
+use tempfile::TempDir;
+use testkit::bus_suite::fixture::{Journal, LANES, Received, group, publish, receive, receive_all, subscribe};
+use testkit::bus_suite::{BrokerFactory, BusFactory, Process};
+use tokio::time::timeout;
+
+use crate::line::Line;
+
+/// Names of its own on the broker that tests share.
+struct Shared {
+    url: String,
+    prefix: String,
+}
+
+impl Shared {
+    fn new() -> Self {
+        Self {
+            url: Kind::Kafka.shared(),
+            prefix: servers::unique_name(),
+        }
+    }
+}
+
+/// A process whose line to the broker can be cut.
+async fn join(url: &str, prefix: &str, lanes: u16) -> Process {
+    let (bus, line) = open(url, prefix, lanes).await;
+    Process::new(bus, move || line.cut())
+}
+
+async fn open(url: &str, prefix: &str, lanes: u16) -> (Arc<dyn Bus>, Line) {
+    let (login, broker) = url.rsplit_once('@').expect("the broker's URL has a login");
+    let line = Line::to(broker.to_owned()).await;
+    let url = format!("{login}@{}", line.address());
+    let (clock, ids) = (Arc::new(SystemClock::new()), Arc::new(Ids::from_entropy()));
+    let options = KafkaOptions::new(&url, prefix, lanes, clock, ids).expect("the broker has a URL");
+    let bus = KafkaBus::open(options).await.expect("the bus opens");
+    (Arc::new(bus), line)
+}
+
+#[async_trait]
+impl BusFactory for Shared {
+    async fn join(&self, lanes: u16) -> Process {
+        join(&self.url, &self.prefix, lanes).await
+    }
+
+    /// The coordinator's for a member.
+    fn patience(&self) -> Duration {
+        LEASE
+    }
+}
+
+/// A broker that nobody else uses.
+struct Own {
+    server: Arc<Mutex<Server>>,
+    url: String,
+    _directory: TempDir,
+}
+
+impl Own {
+    fn new() -> Self {
+        let directory = TempDir::new().expect("a directory for the test");
+        let server = Server::start(Kind::Kafka, &directory.path().join("kafka")).expect("a broker starts");
+        Self {
+            url: server.url(),
+            server: Arc::new(Mutex::new(server)),
+            _directory: directory,
+        }
+    }
+
+    /// Starting and stopping block.
+    async fn with(&self, act: impl FnOnce(MutexGuard<'_, Server>) + Send + 'static) {
+        let server = Arc::clone(&self.server);
+        let done = tokio::task::spawn_blocking(move || act(server.lock().unwrap_or_else(PoisonError::into_inner)));
+        done.await.expect("it ends well");
+    }
+}
+
+#[async_trait]
+impl BusFactory for Own {
+    async fn join(&self, lanes: u16) -> Process {
+        join(&self.url, "tradewind", lanes).await
+    }
+
+    fn patience(&self) -> Duration {
+        LEASE
+    }
+}
+
+#[async_trait]
+impl BrokerFactory for Own {
+    async fn kill(&self) {
+        self.with(|mut server| server.kill().expect("the broker runs")).await;
+    }
+
+    async fn pause(&self) {
+        self.with(|server| server.pause().expect("the broker runs")).await;
+    }
+
+    async fn resume(&self) {
+        self.with(|server| server.resume().expect("the broker stands still"))
+            .await;
+    }
+
+    async fn start(&self) {
+        self.with(|mut server| server.start_again().expect("the broker starts again"))
+            .await;
+    }
+
+    async fn wipe(&self) {
+        self.with(|server| server.wipe().expect("its data is there")).await;
+    }
+}
+
+mod kafka {
+    use super::*;
+
+    testkit::bus_suite!(Shared::new());
+    testkit::bus_outage_suite!(Own::new());
+}
+
+/// The coordinator waits for its former self, but not as long as for a member of which nothing is heard.
+#[tokio::test]
+async fn a_process_that_was_killed_and_is_started_again_goes_on_soon() {
+    let shared = Shared::new();
+    let killed = shared.join(LANES).await;
+    let mut journal = Journal::new();
+    publish(&killed.bus, journal.next(40)).await;
+    let mut subscription = subscribe(&killed.bus, &group("a")).await;
+    receive_all(&mut subscription, &mut Received::default(), &journal).await;
+    killed.cut();
+
+    let again = shared.join(LANES).await;
+    let going_on = async {
+        let mut subscription = subscribe(&again.bus, &group("a")).await;
+        receive_all(&mut subscription, &mut Received::default(), &journal).await;
+    };
+    timeout(LEASE / 2, going_on).await.expect("it goes on soon");
+}
+
+/// Not that it would harm: but a network that fails often would fill the topic.
+#[tokio::test]
+async fn what_was_taken_without_an_answer_is_taken_once() {
+    let shared = Shared::new();
+    let (bus, line) = open(&shared.url, &shared.prefix, LANES).await;
+    let mut journal = Journal::new();
+    for _ in 0..3 {
+        line.lose_answer();
+        publish(&bus, journal.next(50)).await;
+        assert!(!line.is_to_lose(), "no answer was lost");
+    }
+    let mut subscription = subscribe(&bus, &group("a")).await;
+    let mut received = Received::default();
+    receive_all(&mut subscription, &mut received, &journal).await;
+    publish(&bus, journal.next_in_each_lane()).await;
+    while !received.has_all_of(&journal) {
+        let messages = receive(&mut subscription, 100).await;
+        messages.iter().for_each(|message| received.note(message));
+    }
+    assert_eq!(received.repeated, 0, "something was taken twice");
+}
