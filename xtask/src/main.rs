@@ -51,7 +51,8 @@ const ALL_TESTS: Step = Step::cargo(
 )
 .with(&[("INSTA_UPDATE", "no")])
 .counted();
-const FEATURES: &str = "tradewind/full,store-mongodb/servers,bus-nats/servers,bus-rabbitmq/servers,bus-redis/servers";
+const FEATURES: &str =
+    "tradewind/full,store-mongodb/servers,bus-nats/servers,bus-rabbitmq/servers,bus-redis/servers,bus-kafka/servers";
 /// The shop as its customers see it, with all services on one kind of server.
 const SHOP_ON_POSTGRES: Step = Step::cargo("shop on PostgreSQL", SHOP)
     .with(&[("TEST_STORE", "postgres")])
@@ -166,7 +167,7 @@ fn main() -> ExitCode {
     };
     let code = Report::default().run(steps);
     println!(
-        "not tested: PostgreSQL, MariaDB, MongoDB, NATS, RabbitMQ and Redis; `cargo xtask test --servers` does that"
+        "not tested: PostgreSQL, MariaDB, MongoDB, NATS, RabbitMQ, Redis and Kafka; `cargo xtask test --servers` does that"
     );
     code
 }

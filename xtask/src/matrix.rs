@@ -23,7 +23,10 @@ impl Matrix {
 
     /// Of what carries their events.
     pub(crate) fn of_buses() -> Self {
-        Self::of("obligation of a bus", &["memory_bus", "nats", "rabbitmq", "redis"])
+        Self::of(
+            "obligation of a bus",
+            &["memory_bus", "nats", "rabbitmq", "redis", "kafka"],
+        )
     }
 
     fn of(title: &'static str, adapters: &'static [&'static str]) -> Self {
