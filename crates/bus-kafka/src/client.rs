@@ -14,6 +14,8 @@ use crate::failure::Failure;
 pub(crate) struct Client {
     dialer: Arc<Dialer>,
     open: BTreeMap<String, Connection>,
+    /// How often a connection was made.
+    made: u64,
 }
 
 impl Client {
@@ -21,7 +23,13 @@ impl Client {
         Self {
             dialer,
             open: BTreeMap::new(),
+            made: 0,
         }
+    }
+
+    /// How often a connection was made. What is answered over another one may be answered by a broker that has forgotten.
+    pub(crate) fn made(&self) -> u64 {
+        self.made
     }
 
     /// Asks the broker that is there. One more time, if it had closed a connection that was kept: so brokers do with idle ones.
@@ -32,7 +40,13 @@ impl Client {
         within: Duration,
     ) -> Result<C::Answer, Failure> {
         let kept = self.open.remove(address);
-        let (answer, connection) = call(&self.dialer, kept, address, request, within).await?;
+        let (answer, connection) = match over_kept(kept, request, within).await? {
+            Some(done) => done,
+            None => {
+                self.made += 1;
+                over_new(&self.dialer, address, request, within).await?
+            }
+        };
         self.open.insert(address.to_owned(), connection);
         Ok(answer)
     }
@@ -47,7 +61,11 @@ impl Client {
         let calls = requests.into_iter().map(|(address, request)| {
             let kept = self.open.remove(&address);
             async move {
-                let outcome = call(dialer, kept, &address, &request, within).await;
+                let outcome = match over_kept(kept, &request, within).await {
+                    Ok(Some(done)) => Ok(done),
+                    Ok(None) => over_new(dialer, &address, &request, within).await,
+                    Err(failure) => Err(failure),
+                };
                 (address, request, outcome)
             }
         });
@@ -79,20 +97,28 @@ impl Client {
     }
 }
 
-async fn call<C: Call>(
-    dialer: &Dialer,
+/// The answer over a connection that was kept, if there is one that the broker had not closed.
+async fn over_kept<C: Call>(
     kept: Option<Connection>,
+    request: &C,
+    within: Duration,
+) -> Result<Option<(C::Answer, Connection)>, Failure> {
+    let Some(mut connection) = kept else {
+        return Ok(None);
+    };
+    match connection.call(request, within).await {
+        Ok(answer) => Ok(Some((answer, connection))),
+        Err(Failure::Lost(_)) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+async fn over_new<C: Call>(
+    dialer: &Dialer,
     address: &str,
     request: &C,
     within: Duration,
 ) -> Result<(C::Answer, Connection), Failure> {
-    if let Some(mut connection) = kept {
-        match connection.call(request, within).await {
-            Ok(answer) => return Ok((answer, connection)),
-            Err(Failure::Lost(_)) => {}
-            Err(failure) => return Err(failure),
-        }
-    }
     let mut connection = dialer.dial(address).await?;
     let answer = connection.call(request, within).await?;
     Ok((answer, connection))

@@ -35,6 +35,11 @@ impl Coordinator {
         GroupId(self.group.clone())
     }
 
+    /// Changes where it may be another one by now, or have begun anew.
+    pub(crate) fn life(&self) -> u64 {
+        self.client.made()
+    }
+
     /// Asks it, wherever it is now.
     pub(crate) async fn call<C: Call>(&mut self, request: &C, within: Duration) -> Result<C::Answer, Failure> {
         let at = match self.at.take() {

@@ -61,6 +61,8 @@ pub(crate) struct Membership {
     clock: Arc<dyn Clock>,
     standing: watch::Sender<Standing>,
     share: Share,
+    /// Of the coordinator that is known to know this member.
+    known_to: Option<u64>,
 }
 
 /// What became of a call.
@@ -91,6 +93,7 @@ impl Membership {
             clock,
             standing,
             share: Share::default(),
+            known_to: None,
         };
         membership.forget();
         let mut attempts = 1;
@@ -190,11 +193,36 @@ impl Membership {
             .with_member_id(member);
         let begun = self.clock.monotonic();
         let answer = self.coordinator.call(&request, WITHIN).await?;
-        if self.must_rejoin("being a member", answer.error_code)? {
+        if self.must_rejoin("being a member", answer.error_code)? || self.is_forgotten().await? {
             return Ok(Outcome::Rejoin);
         }
         self.tenancy.grant(self.share.granted.clone(), begun + REJOIN);
         Ok(Outcome::Done)
+    }
+
+    /// A coordinator that has not read yet what it must know answers each heartbeat well. Whether one that may be new knows this
+    /// member is found out by asking for what it has.
+    async fn is_forgotten(&mut self) -> Result<bool, Failure> {
+        if self.known_to == Some(self.coordinator.life()) {
+            return Ok(false);
+        }
+        let Standing { member, generation, .. } = self.standing.borrow().clone();
+        let request = self.asking_for_share(member, generation);
+        let answer = self.coordinator.call(&request, REJOIN + WITHIN).await?;
+        let is_forgotten = self.must_rejoin("having lanes", answer.error_code)?;
+        if !is_forgotten {
+            self.known_to = Some(self.coordinator.life());
+        }
+        Ok(is_forgotten)
+    }
+
+    fn asking_for_share(&self, member: StrBytes, generation: i32) -> SyncGroupRequest {
+        SyncGroupRequest::default()
+            .with_group_id(self.coordinator.group())
+            .with_generation_id(generation)
+            .with_member_id(member)
+            .with_protocol_type(Some(PROTOCOL_TYPE))
+            .with_protocol_name(Some(PROTOCOL))
     }
 
     /// Whether it is that the group has another generation, or does not know this member.
@@ -252,18 +280,15 @@ impl Membership {
             true => self.decided(&joined)?,
             false => Vec::new(),
         };
-        let request = SyncGroupRequest::default()
-            .with_group_id(self.coordinator.group())
-            .with_generation_id(generation)
-            .with_member_id(joined.member_id.clone())
-            .with_protocol_type(Some(PROTOCOL_TYPE))
-            .with_protocol_name(Some(PROTOCOL))
+        let request = self
+            .asking_for_share(joined.member_id.clone(), generation)
             .with_assignments(assignments);
         let begun = self.clock.monotonic();
         let answer = self.coordinator.call(&request, REJOIN + WITHIN).await?;
         if self.must_rejoin("agreeing on lanes", answer.error_code)? {
             return Ok(false);
         }
+        self.known_to = Some(self.coordinator.life());
         let share = read_share(&answer.assignment)?;
         // What is not even among the surplus is somebody else's since it was away.
         let held = self.standing.borrow().held.clone();
