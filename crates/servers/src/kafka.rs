@@ -84,7 +84,9 @@ pub(crate) fn run(directory: &Path, port: u16, listener: Listener, settings: &st
     let mut command = java()?;
     command.arg("kafka.Kafka").arg(&configuration);
     let process = Process::start(&mut command, Signal::TERM, &directory.join("log"))?;
-    process.until(|| brokers(inside).is_ok_and(|brokers| brokers > 0))
+    // It opens one listener after the other.
+    let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+    process.until(|| listens() && brokers(inside).is_ok_and(|brokers| brokers > 0))
 }
 
 /// Whether it can be run.
