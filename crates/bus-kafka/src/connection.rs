@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -27,6 +29,8 @@ pub(crate) struct Connection {
     stream: Box<dyn Stream>,
     client: StrBytes,
     calls: i32,
+    /// Whether the broker that was asked last has answered.
+    is_reached: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Connection {
@@ -38,18 +42,21 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(crate) fn over(stream: Box<dyn Stream>, client: StrBytes) -> Self {
+    pub(crate) fn over(stream: Box<dyn Stream>, client: StrBytes, is_reached: Arc<AtomicBool>) -> Self {
         Self {
             stream,
             client,
             calls: 0,
+            is_reached,
         }
     }
 
     /// Asks, and waits so long for the answer.
     pub(crate) async fn call<C: Call>(&mut self, request: &C, within: Duration) -> Result<C::Answer, Failure> {
         let answer = timeout(within, self.exchange(request)).await;
-        let mut answer = answer.unwrap_or(Err(Failure::Silent(within)))?;
+        let answer = answer.unwrap_or(Err(Failure::Silent(within)));
+        self.is_reached.store(answer.is_ok(), Ordering::Release);
+        let mut answer = answer?;
         C::Answer::decode(&mut answer, C::VERSION).map_err(|error| Failure::Lost(format!("{:?}: {error}", C::KEY)))
     }
 

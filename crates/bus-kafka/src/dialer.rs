@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub(crate) struct Dialer {
     seeds: Vec<String>,
     /// Where brokers were last said to be.
     brokers: Mutex<BTreeSet<String>>,
+    is_reached: Arc<AtomicBool>,
 }
 
 /// Without the login.
@@ -72,6 +74,7 @@ impl Dialer {
             mechanism: Mutex::new(Mechanism::ScramSha512),
             seeds: place.addresses.clone(),
             brokers: Mutex::default(),
+            is_reached: Arc::default(),
         };
         let mut refused = OpenError::Url;
         for seed in &dialer.seeds {
@@ -117,6 +120,11 @@ impl Dialer {
         })
     }
 
+    /// Whether the broker that was asked last has answered. Each group is asked about once a second.
+    pub(crate) fn is_reached(&self) -> bool {
+        self.is_reached.load(Ordering::Acquire)
+    }
+
     /// Remembers where brokers are.
     pub(crate) fn note(&self, brokers: &[MetadataResponseBroker]) {
         let addresses = brokers.iter().map(|broker| address(&broker.host, broker.port));
@@ -151,8 +159,11 @@ impl Dialer {
 
     async fn dial_by(&self, address: &str, mechanism: Mechanism) -> Result<Connection, Failure> {
         let stream = timeout(ANSWER_MAX, self.reach(address)).await;
-        let stream = stream.unwrap_or(Err(Failure::Silent(ANSWER_MAX)))?;
-        let mut connection = Connection::over(stream, self.client.clone());
+        let stream = stream.unwrap_or(Err(Failure::Silent(ANSWER_MAX)));
+        if stream.is_err() {
+            self.is_reached.store(false, Ordering::Release);
+        }
+        let mut connection = Connection::over(stream?, self.client.clone(), Arc::clone(&self.is_reached));
         let asked = timeout(ANSWER_MAX, ask_versions(&mut connection)).await;
         asked.unwrap_or(Err(Failure::Silent(ANSWER_MAX)))?;
         if let Some(login) = &self.login {

@@ -79,6 +79,10 @@ impl Log for KafkaLog {
         self.connections.subscribe()
     }
 
+    fn is_reached(&self) -> bool {
+        self.topics.dialer.is_reached()
+    }
+
     async fn kept(&self, lane: Lane) -> Result<Option<Cursor>, BusError> {
         let since = self.standing.borrow().held.get(&lane).copied();
         let kept = self.offset(&mut *self.coordinator.lock().await, lane).await?;

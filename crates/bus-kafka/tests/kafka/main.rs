@@ -12,7 +12,7 @@ use kernel::bus::shares::LEASE;
 use kernel::clock::{Ids, SystemClock};
 use servers::{Kind, Server};
 use tempfile::TempDir;
-use testkit::bus_suite::fixture::{Journal, LANES, Received, group, publish, receive, receive_all, subscribe};
+use testkit::bus_suite::fixture::{Journal, LANES, Received, group, publish, receive, receive_all, subscribe, until};
 use testkit::bus_suite::{BrokerFactory, BusFactory, Process};
 use tokio::time::timeout;
 
@@ -169,4 +169,15 @@ async fn what_was_taken_without_an_answer_is_taken_once() {
         messages.iter().for_each(|message| received.note(message));
     }
     assert_eq!(received.repeated, 0, "something was taken twice");
+}
+
+#[tokio::test]
+async fn a_subscription_knows_whether_the_broker_is_reached() {
+    let shared = Shared::new();
+    let process = shared.join(LANES).await;
+    process.bus.declare(&[group("a")]).await.expect("nothing is there yet");
+    let subscription = subscribe(&process.bus, &group("a")).await;
+    assert!(subscription.is_live());
+    process.cut();
+    until(LEASE, "it is noticed", || !subscription.is_live()).await;
 }
