@@ -28,7 +28,7 @@ const OPENSSL_PYTHON: [&str; 8] = [
     "--platform",
     "manylinux2014_x86_64",
 ];
-/// Debian has no Kafka. The same client is tried on 3.9 by hand.
+/// Debian has no Kafka.
 const KAFKA_VERSION: &str = "4.3.1";
 /// Keeps Debian from starting what it installs.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
