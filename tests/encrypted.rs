@@ -20,7 +20,7 @@ fn encrypted(kind: Kind, url: &str, authority: &Path) -> String {
         Kind::Postgres => format!("{url}?sslmode=verify-full&sslrootcert={authority}"),
         Kind::Mariadb => format!("{url}?ssl-mode=VERIFY_IDENTITY&ssl-ca={authority}"),
         Kind::Mongodb => format!("{url}&tls=true&tlsCAFile={authority}"),
-        Kind::Nats | Kind::Redis | Kind::Kafka => unreachable!("it is no database"),
+        Kind::Nats | Kind::Rabbitmq | Kind::Redis | Kind::Kafka => unreachable!("it is no database"),
     }
 }
 

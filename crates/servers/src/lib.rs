@@ -30,6 +30,7 @@ pub use crate::nats::BARE_USER as NATS_BARE_USER;
 pub use crate::postgres::GUARDED_USER;
 use crate::process::Process;
 pub use crate::proxy::Proxy;
+pub use crate::rabbitmq::BARE_USER as RABBITMQ_BARE_USER;
 
 /// How long a server may take to answer.
 const READY_MAX: Duration = Duration::from_secs(60);
