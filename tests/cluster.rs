@@ -201,5 +201,6 @@ macro_rules! on {
 }
 
 on!(nats, Kind::Nats);
+on!(kafka, Kind::Kafka);
 on!(rabbitmq, Kind::Rabbitmq);
 on!(redis, Kind::Redis);

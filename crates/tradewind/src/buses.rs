@@ -150,7 +150,7 @@ pub struct Surroundings<'a> {
 /// Opens a bus by the options that each of them has.
 #[cfg(any(feature = "nats", feature = "kafka", feature = "rabbitmq", feature = "redis"))]
 macro_rules! opened {
-    ($of:ident, $Options:ident, $Bus:ident, $url:expr, $around:expr) => {{
+    ($of:ident, $Options:ident, $Bus:ident, $url:expr, $around:expr $(, $process:ident)?) => {{
         let BrokerUrl {
             url,
             prefix,
@@ -159,7 +159,7 @@ macro_rules! opened {
         let (clock, ids) = (Arc::clone($around.clock), Arc::clone($around.ids));
         let prefix = prefix.as_deref().unwrap_or($of::PREFIX_DEFAULT);
         let mut options = $of::$Options::new(url, prefix, kernel::event::LANES_DEFAULT, clock, ids)?;
-        options.process = Some($around.process);
+        $(options.$process = Some($around.process);)?
         options.authorities.clone_from(authorities);
         Ok(Arc::new($of::$Bus::open(options).await?))
     }};
@@ -171,12 +171,15 @@ impl BusUrl {
         match self {
             Self::Embedded => Ok(Arc::new(EmbeddedBus::new(around.journals))),
             #[cfg(feature = "nats")]
-            Self::Broker(Broker::Nats, url) => opened!(bus_nats, NatsOptions, NatsBus, url, around),
+            Self::Broker(Broker::Nats, url) => opened!(bus_nats, NatsOptions, NatsBus, url, around, process),
+            // Its coordinators know a member that is started again by nothing that a process could keep.
+            #[cfg(feature = "kafka")]
+            Self::Broker(Broker::Kafka, url) => opened!(bus_kafka, KafkaOptions, KafkaBus, url, around),
             #[cfg(feature = "rabbitmq")]
-            Self::Broker(Broker::Rabbitmq, url) => opened!(bus_rabbitmq, RabbitmqOptions, RabbitmqBus, url, around),
+            Self::Broker(Broker::Rabbitmq, url) => opened!(bus_rabbitmq, RabbitmqOptions, RabbitmqBus, url, around, process),
             #[cfg(feature = "redis")]
-            Self::Broker(Broker::Redis, url) => opened!(bus_redis, RedisOptions, RedisBus, url, around),
-            #[cfg(not(all(feature = "nats", feature = "kafka", feature = "rabbitmq", feature = "redis")))]
+            Self::Broker(Broker::Redis, url) => opened!(bus_redis, RedisOptions, RedisBus, url, around, process),
+            #[cfg(not(feature = "full"))]
             Self::Broker(broker, _) => bail!("the driver {} is not built in", broker.feature()),
         }
     }
