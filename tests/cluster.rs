@@ -12,13 +12,15 @@ use fixture::Cluster;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use servers::Kind;
-use support::{eventually, id_of};
+use support::{eventually, id_of, signal, unique, within};
 
 /// Buyers of the last units, and how many units there are.
 const BUYERS: usize = 60;
 const UNITS: u64 = 20;
 /// How long the broker is away.
 const AWAY: Duration = Duration::from_secs(8);
+/// How long it takes until others have the lanes of a process that answers no more, and a margin.
+const RELIEVED_MAX: Duration = Duration::from_secs(60);
 
 async fn a_shop_of_many_processes_takes_an_order_from_sign_up_to_the_mail(kind: Kind) {
     let cluster = Cluster::start(kind).await;
@@ -77,7 +79,7 @@ async fn orders_are_accepted_while_the_broker_is_away_and_all_is_made_up_for(kin
     let back_at = tokio::time::Instant::now() + AWAY;
     while tokio::time::Instant::now() < back_at {
         orders.push(id_of(&customer.place_order(&product, 1).await));
-        for server in cluster.services.values() {
+        for server in cluster.all() {
             server.anonymous().get("/readyz").await.expect(200);
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -126,6 +128,84 @@ async fn a_broker_that_lost_everything_is_healed_by_republishing(kind: Kind) {
         consumers.all(|consumer| consumer["lag"] == 0).then_some(())
     })
     .await;
+}
+
+/// How long each restarted process is left alone.
+const BETWEEN_RESTARTS: Duration = Duration::from_millis(500);
+
+async fn replicas_are_restarted_one_after_the_other_and_no_request_fails(kind: Kind) {
+    let mut cluster = Cluster::start_twice(kind).await;
+    let (admin, customer) = (cluster.gateway.admin().await, cluster.gateway.customer().await);
+    let product = admin.product(100_000).await;
+    let (stop, mut stopped) = tokio::sync::watch::channel(false);
+    let (buyer, wanted) = (customer.clone(), product.clone());
+    let load = tokio::spawn(async move {
+        let (mut orders, mut unanswered) = (Vec::new(), 0);
+        while !*stopped.borrow_and_update() {
+            let key = unique("key");
+            let body = json!({"lines": [{"sku": wanted.sku, "quantity": 1}]});
+            // What is refused because its outcome is not known is repeated under its key, as any client should.
+            let order = loop {
+                let answer = buyer.post("/api/orders", body.clone()).key(&key).await;
+                match answer.status {
+                    201 => break answer.json,
+                    503 => unanswered += 1,
+                    _ => panic!("{answer}"),
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            };
+            let id = id_of(&order);
+            // What only asks is never refused.
+            buyer.get(&format!("/api/orders/{id}")).await.expect(200);
+            buyer.get(&wanted.path()).await.expect(200);
+            orders.push(id);
+        }
+        (orders, unanswered)
+    });
+    for name in ["catalog", "inventory", "orders", "notifications", "events", "users"] {
+        for replica in 0..2 {
+            cluster.services.get_mut(name).unwrap()[replica].restart().await;
+            tokio::time::sleep(BETWEEN_RESTARTS).await;
+        }
+    }
+    stop.send_replace(true);
+    let (orders, unanswered) = load.await.unwrap();
+    println!("{} orders, {unanswered} of them asked for more than once", orders.len());
+    for order in &orders {
+        customer.until_order(order, "confirmed").await;
+    }
+    let taken = orders.len() as u64;
+    assert_eq!(admin.stock(&product).await, (100_000, taken, 100_000 - taken));
+}
+
+async fn a_replica_that_stands_still_or_is_killed_is_relieved(kind: Kind) {
+    let mut cluster = Cluster::start_twice(kind).await;
+    let (admin, customer) = (cluster.gateway.admin().await, cluster.gateway.customer().await);
+    let product = admin.product(1000).await;
+    customer.confirmed_order(&product, 1).await;
+    // Past its lease, and then it goes on as if nothing had been.
+    let frozen = cluster.services["inventory"][0].pid();
+    signal("STOP", frozen);
+    let mut orders = join_all((0..20).map(|_| customer.place_order(&product, 1))).await;
+    for order in &orders {
+        within(RELIEVED_MAX, "the order is decided", async || {
+            let order = customer.get(&format!("/api/orders/{}", id_of(order))).await.expect(200);
+            (order.json["status"] == "confirmed").then_some(())
+        })
+        .await;
+    }
+    signal("CONT", frozen);
+    cluster.services.get_mut("orders").unwrap()[1].kill();
+    orders.extend(join_all((0..20).map(|_| customer.place_order(&product, 1))).await);
+    for order in &orders {
+        within(RELIEVED_MAX, "the order is decided", async || {
+            let order = customer.get(&format!("/api/orders/{}", id_of(order))).await.expect(200);
+            (order.json["status"] == "confirmed").then_some(())
+        })
+        .await;
+    }
+    let taken = orders.len() as u64 + 1;
+    assert_eq!(admin.stock(&product).await, (1000, taken, 1000 - taken));
 }
 
 /// What a command prints that acts on the cluster.
@@ -190,6 +270,16 @@ macro_rules! on {
             #[tokio::test(flavor = "multi_thread")]
             async fn a_broker_that_lost_everything_is_healed_by_republishing() {
                 super::a_broker_that_lost_everything_is_healed_by_republishing($kind).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn replicas_are_restarted_one_after_the_other_and_no_request_fails() {
+                super::replicas_are_restarted_one_after_the_other_and_no_request_fails($kind).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn a_replica_that_stands_still_or_is_killed_is_relieved() {
+                super::a_replica_that_stands_still_or_is_killed_is_relieved($kind).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]

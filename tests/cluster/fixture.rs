@@ -1,9 +1,8 @@
 //! Every service as a process of its own, a broker between them and a gateway in front.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use servers::{Kind, Server as Broker};
+use servers::{Fresh, Kind, Server as Broker};
 use tempfile::TempDir;
 
 use crate::support::{Server, Settings};
@@ -22,8 +21,9 @@ const SECRET: &str = "what services show each other, and nobody else";
 
 pub(crate) struct Cluster {
     pub(crate) broker: Broker,
-    pub(crate) services: BTreeMap<&'static str, Server>,
+    pub(crate) services: BTreeMap<&'static str, Vec<Server>>,
     pub(crate) gateway: Server,
+    _databases: Option<Fresh>,
     _place: TempDir,
 }
 
@@ -31,57 +31,79 @@ impl Cluster {
     /// On SQLite stores, one process for each service.
     pub(crate) async fn start(kind: Kind) -> Self {
         let place = tempfile::tempdir().expect("a temporary directory");
+        let stores = format!("sqlite:{}", place.path().join("stores").display());
+        Self::start_on(kind, place, &stores, 1).await
+    }
+
+    /// On one PostgreSQL, two of each service; but of payments, whose simulated provider remembers in one process.
+    pub(crate) async fn start_twice(kind: Kind) -> Self {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let databases = Fresh::new(Kind::Postgres).expect("the server makes databases");
+        let mut cluster = Self::start_on(kind, place, &databases.url(), 2).await;
+        cluster._databases = Some(databases);
+        cluster
+    }
+
+    async fn start_on(kind: Kind, place: TempDir, stores: &str, count: usize) -> Self {
         let broker = Broker::start(kind, &place.path().join("broker")).expect("the broker starts");
-        let mut settings = Addresses::new(&broker);
+        let mut settings = Setting {
+            bus: broker.url(),
+            stores: stores.to_owned(),
+            known: Vec::new(),
+        };
         let mut services = BTreeMap::new();
         for service in SERVICES {
-            let server = settings.of(&[service], place.path()).start().await;
-            settings.know(service, &server);
-            services.insert(service, server);
+            let mut replicas = Vec::new();
+            let count = if service == "payments" { 1 } else { count };
+            for _ in 0..count {
+                replicas.push(settings.of(&[service]).start().await);
+            }
+            settings.know(service, &replicas);
+            services.insert(service, replicas);
         }
-        let gateway = settings.of(&["gateway"], place.path()).start().await;
+        let gateway = settings.of(&["gateway"]).start().await;
         Self {
             broker,
             services,
             gateway,
+            _databases: None,
             _place: place,
         }
     }
 
+    /// The first process of a service.
     pub(crate) fn service(&mut self, name: &str) -> &mut Server {
-        self.services.get_mut(name).expect("it is one of them")
+        &mut self.services.get_mut(name).expect("it is one of them")[0]
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Server> {
+        self.services.values().flatten()
     }
 }
 
-/// Where those are that have started.
-struct Addresses {
+/// What every process is told.
+struct Setting {
     bus: String,
+    stores: String,
+    /// Where those are that have started.
     known: Vec<(String, String)>,
 }
 
-impl Addresses {
-    fn new(broker: &Broker) -> Self {
-        Self {
-            bus: broker.url(),
-            known: Vec::new(),
-        }
+impl Setting {
+    fn know(&mut self, service: &str, replicas: &[Server]) {
+        let urls: Vec<&str> = replicas.iter().map(Server::url).collect();
+        self.known.push((format!("{service}_url"), urls.join(",")));
     }
 
-    fn know(&mut self, service: &str, server: &Server) {
-        self.known.push((format!("{service}_url"), server.url().to_owned()));
-    }
-
-    fn of(&self, parts: &[&'static str], place: &Path) -> Settings {
+    fn of(&self, parts: &[&'static str]) -> Settings {
         let port = servers::free_port().expect("there is a free port");
-        let stores = format!("sqlite:{}", place.join("stores").display());
         let settings = Server::settings()
             .running(parts)
             .with("bus", &self.bus)
-            .with("store", &stores)
+            .with("store", &self.stores)
             .with("service_secret", SECRET)
             .with("listen", &format!("127.0.0.1:{port}"));
-        self.known
-            .iter()
-            .fold(settings, |settings, (name, url)| settings.with(name, url))
+        let known = self.known.iter();
+        known.fold(settings, |settings, (name, url)| settings.with(name, url))
     }
 }

@@ -176,7 +176,9 @@ impl BusUrl {
             #[cfg(feature = "kafka")]
             Self::Broker(Broker::Kafka, url) => opened!(bus_kafka, KafkaOptions, KafkaBus, url, around),
             #[cfg(feature = "rabbitmq")]
-            Self::Broker(Broker::Rabbitmq, url) => opened!(bus_rabbitmq, RabbitmqOptions, RabbitmqBus, url, around, process),
+            Self::Broker(Broker::Rabbitmq, url) => {
+                opened!(bus_rabbitmq, RabbitmqOptions, RabbitmqBus, url, around, process)
+            }
             #[cfg(feature = "redis")]
             Self::Broker(Broker::Redis, url) => opened!(bus_redis, RedisOptions, RedisBus, url, around, process),
             #[cfg(not(feature = "full"))]
