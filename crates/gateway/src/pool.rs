@@ -84,12 +84,11 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// Why a replica gave no answer.
-enum Unanswered {
-    /// It was not reached: the request is still whole.
-    NotReached(hyper_util::client::legacy::Error, Request),
-    /// It may have done what it was asked for.
-    Lost(hyper_util::client::legacy::Error),
+/// What is left where a replica gave no answer.
+struct Unanswered {
+    error: hyper_util::client::legacy::Error,
+    /// The request, if it is still whole: the replica was not reached. If not, it may have done what it was asked for.
+    whole: Option<Box<Request>>,
 }
 
 impl Pool {
@@ -154,17 +153,14 @@ impl Inner {
                     forget_hop(response.headers_mut());
                     return Ok(response.map(Body::new));
                 }
-                Err(unanswered) => {
+                Err(Unanswered { error, whole }) => {
                     replica.failed(self.clock.monotonic());
-                    let (error, whole) = match unanswered {
-                        Unanswered::NotReached(error, request) => (error, Some(request)),
-                        Unanswered::Lost(error) => (error, again.as_ref().map(copy)),
-                    };
+                    let whole = whole.or_else(|| again.as_ref().map(|again| Box::new(copy(again))));
                     let service = self.service;
                     tracing::debug!(%service, replica = %replica.base, error = &error as &dyn std::error::Error, "no answer");
                     last = Some(error);
                     match whole {
-                        Some(whole) => request = whole,
+                        Some(whole) => request = *whole,
                         None => break,
                     }
                 }
@@ -181,13 +177,9 @@ impl Inner {
         let now = self.clock.monotonic();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.replicas.len().max(1);
         let (before, after) = self.replicas.split_at(turn);
-        let in_turn = || after.iter().chain(before);
-        let mut candidates: Vec<&Replica> = in_turn().filter(|replica| replica.take(now)).collect();
-        candidates.extend(
-            in_turn()
-                .filter(|replica| !candidates.iter().any(|it| std::ptr::eq(*it, *replica)))
-                .collect::<Vec<_>>(),
-        );
+        let in_turn = after.iter().chain(before);
+        let (mut candidates, left_out): (Vec<&Replica>, Vec<&Replica>) = in_turn.partition(|replica| replica.take(now));
+        candidates.extend(left_out);
         candidates.truncate(ATTEMPTS_MAX);
         candidates
     }
@@ -203,11 +195,11 @@ impl Inner {
         let (lender, lent) = Lender::of(body);
         match self.client.request(http::Request::from_parts(parts, lent)).await {
             Ok(response) => Ok(response),
-            Err(error) if error.is_connect() => match lender.back() {
-                Some(body) => Err(Unanswered::NotReached(error, Request::from_parts(here, body))),
-                None => Err(Unanswered::Lost(error)),
-            },
-            Err(error) => Err(Unanswered::Lost(error)),
+            Err(error) => {
+                let body = if error.is_connect() { lender.back() } else { None };
+                let whole = body.map(|body| Box::new(Request::from_parts(here, body)));
+                Err(Unanswered { error, whole })
+            }
         }
     }
 

@@ -132,7 +132,7 @@ fn run(arguments: Arguments, around: &dyn Around) -> Result<ExitCode> {
             Command::Bench(options) => {
                 return unless_interrupted(Box::pin(commands::bench::run(&options))).await;
             }
-            Command::BenchServer(options) => bench::server::run(&options).await?,
+            Command::BenchServer(options) => Box::pin(bench::server::run(&options)).await?,
             Command::Admin(command) => admin::run(&config, command).await?,
             Command::Events(command) => commands::api::events(&config, command).await?,
             Command::DeadLetters(command) => commands::api::dead_letters(&config, command).await?,

@@ -448,6 +448,5 @@ fn gateway_config(config: &Config, topology: &Topology) -> Result<gateway::Confi
         trusted_proxies: config.trusted_proxies.0.clone(),
         cors_origins: Origins::try_from(config.cors_origins.0.clone())?,
         request_timeout_ms: NonZeroU64::new(timeout).context("request_timeout must be at least a millisecond")?,
-        ..gateway::Config::default()
     })
 }

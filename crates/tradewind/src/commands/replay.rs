@@ -66,7 +66,7 @@ pub async fn run(config: &Config, options: &Options) -> Result<ExitCode> {
             let player = Player::new(url, email.as_str(), password.reveal(), options.currency, run).await?;
             play(&player, &plan, options).await?
         }
-        None => play_on_own_server(&plan, options).await?,
+        None => Box::pin(play_on_own_server(&plan, options)).await?,
     };
     match options.json {
         true => output::json(&report)?,
