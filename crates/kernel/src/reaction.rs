@@ -95,7 +95,7 @@ pub struct Checkpoint {
     /// Dead letters that a named actor discarded.
     pub(crate) discarded: u64,
     /// Until the first event is handled, of a consumer that begins at the present on a bus that does not know where journals
-    /// stand: what happened before passes by.
+    /// stand: what happened before this passes by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) begins: Option<Timestamp>,
 }
@@ -147,6 +147,7 @@ impl Consumers {
     #[must_use]
     pub fn start(engine: &Engine, bus: &Arc<dyn Bus>, reactions: Vec<Arc<dyn Reaction>>) -> Self {
         let mut progress = BTreeMap::new();
+        let started = engine.clock().now();
         let consumes_beside_others = engine.is_shared() && bus.shares_lanes();
         if consumes_beside_others {
             engine.consume_beside_others();
@@ -159,7 +160,7 @@ impl Consumers {
                 let (runs_on, bus, reaction) = (engine.clone(), Arc::clone(bus), Arc::clone(reaction));
                 let run = move |stop| {
                     let (engine, bus, reaction) = (runs_on.clone(), Arc::clone(&bus), Arc::clone(&reaction));
-                    runner::Runner::new(engine, bus, reaction, group.clone(), Arc::clone(&behind)).run(stop)
+                    runner::Runner::new(engine, bus, reaction, group.clone(), started, Arc::clone(&behind)).run(stop)
                 };
                 match consumes_beside_others {
                     true => engine.spawn(run),

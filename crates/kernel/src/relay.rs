@@ -51,6 +51,7 @@ pub fn start(engine: &Engine, bus: &Arc<dyn Bus>) {
 /// Publishes the service's journal until told to stop. An unreachable broker is waited for without limit; meanwhile
 /// the journal keeps everything, and nothing gathers in memory.
 pub async fn run(engine: Engine, bus: Arc<dyn Bus>, stop: CancellationToken) {
+    engine.publishes();
     let mut failures = 0;
     let mut head = engine.head();
     while !stop.is_cancelled() {

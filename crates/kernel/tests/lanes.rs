@@ -145,6 +145,13 @@ impl House {
     }
 
     async fn replica(&self, name: u128, start: Start, waits_at: Option<&'static str>) -> Replica {
+        let replica = self.starting(name, start, waits_at).await;
+        replica.consumers.begun().await;
+        replica
+    }
+
+    /// One whose consumers may not have begun.
+    async fn starting(&self, name: u128, start: Start, waits_at: Option<&'static str>) -> Replica {
         let parts = Parts {
             store: Arc::clone(&self.shared),
             replica: Some(Uuid::from_u128(name)),
@@ -162,7 +169,6 @@ impl House {
             .await
             .unwrap();
         let consumers = Consumers::start(&engine, &bus, vec![Arc::new(counting.clone())]);
-        consumers.begun().await;
         Replica {
             engine,
             handled: counting.handled,
@@ -248,10 +254,26 @@ async fn a_consumer_that_is_cut_off_from_the_broker_does_not_think_that_it_has_s
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_happens_while_the_broker_is_away_does_not_pass_by_a_consumer_that_begins_now() {
+    let house = House::new().await;
+    let starting = house.starting(1, Start::Now, None).await;
+    house.bus.stand_still(true);
+    house.pass(300).await;
+    house.happen(0..20).await;
+    house.pass(300).await;
+    house.bus.stand_still(false);
+    house.pass(10).await;
+    starting.consumers.begun().await;
+    house.pass(2).await;
+    assert_eq!(house.effects(0..20).await, [1; 20]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_happened_before_passes_by_a_consumer_that_begins_now() {
     let house = House::new().await;
     house.happen(0..20).await;
-    house.pass(1).await;
+    // Of those, nothing is so recent that clocks may say it is older than it is.
+    house.pass(25 * 60 * 60).await;
     let first = house.replica(1, Start::Now, None).await;
     house.happen(20..40).await;
     house.pass(2).await;

@@ -145,7 +145,8 @@ pub fn assert_consumers_account_for_everything(books: &impl Books) {
             assert_eq!(count("parked"), 0, "{service} {id}: {checkpoint}");
             assert_eq!(
                 count("applied") + count("discarded"),
-                in_lane[&(parts[1], lane)] as u64,
+                // A consumer that begins at the present has a checkpoint in each lane from the first.
+                in_lane.get(&(parts[1], lane)).copied().unwrap_or(0) as u64,
                 "{service} {id}: {checkpoint}"
             );
         }

@@ -20,6 +20,7 @@ use crate::data::DataDirectory;
 use crate::stores::opening::Opening;
 pub use crate::stores::reading::Source;
 use crate::system::{Described, SERVICES};
+use crate::topology::Topology;
 
 /// A database, by its URL.
 #[derive(Clone, PartialEq, Eq)]
@@ -284,9 +285,11 @@ impl Place {
 
     /// What a person is told of the stores: those that lie elsewhere than in the data directory, one line each.
     #[must_use]
-    pub fn summary(config: &Config, data: &DataDirectory) -> Vec<String> {
-        let all = config.store.iter().map(ToString::to_string);
-        let own = SERVICES.iter().filter(|it| config.store_of(it.service).is_some());
+    pub fn summary(config: &Config, topology: &Topology, data: &DataDirectory) -> Vec<String> {
+        let here = || SERVICES.iter().filter(|it| topology.runs(it.service));
+        let shares_one = here().any(|it| config.store_of(it.service).is_none());
+        let all = config.store.iter().filter(|_| shares_one).map(ToString::to_string);
+        let own = here().filter(|it| config.store_of(it.service).is_some());
         let own = own.map(|it| format!("{}, of {}", Self::of(it.service, config, data), it.service));
         all.chain(own).collect()
     }

@@ -315,7 +315,12 @@ impl System {
             clock: &clock,
             ids: &ids,
         };
-        let bus = around.bus(config.bus.open(surroundings).await?);
+        // The way in alone tells and hears of nothing.
+        let url = match topology.services.is_empty() {
+            true => &BusUrl::Embedded,
+            false => &config.bus,
+        };
+        let bus = around.bus(url.open(surroundings).await?);
         let foundation = Foundation {
             config,
             data,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, BusError, Group, Message, SourceHead, Subscription};
@@ -21,6 +22,9 @@ use crate::writer::{self, Priority};
 const POISON_HELD_MAX: Duration = Duration::from_secs(2);
 /// The longest pause before a lane that waits is tried again.
 const HELD_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// What happened no longer before the first start of a consumer that begins with it counts as having happened since: clocks
+/// differ, and are set back.
+const CLOCKS_APART_MAX: SignedDuration = SignedDuration::from_hours(24);
 /// A consumer that is handed nothing for so long has seen everything there is.
 const CAUGHT_UP_AFTER: Duration = Duration::from_secs(1);
 
@@ -66,6 +70,8 @@ pub(crate) struct Runner {
     bus: Arc<dyn Bus>,
     reaction: Arc<dyn Reaction>,
     group: Group,
+    /// When its service was started.
+    started: Timestamp,
     progress: Arc<Progress>,
     holds: BTreeMap<Lane, Hold>,
     reached: Vec<Position>,
@@ -77,6 +83,7 @@ impl Runner {
         bus: Arc<dyn Bus>,
         reaction: Arc<dyn Reaction>,
         group: Group,
+        started: Timestamp,
         progress: Arc<Progress>,
     ) -> Self {
         Self {
@@ -84,6 +91,7 @@ impl Runner {
             bus,
             reaction,
             group,
+            started,
             progress,
             holds: BTreeMap::new(),
             reached: Vec::new(),
@@ -180,17 +188,18 @@ impl Runner {
             .iter()
             .map(|it| it.as_ref().map_or(Position::START, |it| it.position))
             .collect();
-        let mut subscription = self.bus.subscribe(&self.group, self.reached.clone()).await?;
         let is_to_begin_now = first_start && self.reaction.start() == Start::Now;
+        if is_to_begin_now && self.bus.shares_lanes() {
+            // A broker does not know where the journal stands, and may be away while events happen that are to be seen.
+            let first = Checkpoint {
+                begins: self.started.checked_sub(CLOCKS_APART_MAX).ok(),
+                ..Checkpoint::default()
+            };
+            self.begin_with(ids.clone(), vec![first; usize::from(LANES_DEFAULT)])
+                .await?;
+        }
+        let mut subscription = self.bus.subscribe(&self.group, self.reached.clone()).await?;
         let Some(head) = subscription.head().await else {
-            if is_to_begin_now {
-                let begins = Some(self.engine.clock().now());
-                let first = Checkpoint {
-                    begins,
-                    ..Checkpoint::default()
-                };
-                self.begin_with(ids, vec![first; usize::from(LANES_DEFAULT)]).await?;
-            }
             return Ok(subscription);
         };
         if is_to_begin_now {

@@ -44,7 +44,7 @@ pub async fn run(config: &Config, services: &[String], around: &dyn Around) -> R
     if config.bus != BusUrl::Embedded {
         say(&format!("  bus     {}", config.bus));
     }
-    for line in Place::summary(config, &data) {
+    for line in Place::summary(config, &topology, &data) {
         say(&format!("  store   {line}"));
     }
     if let Some(admin) = admin {
