@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod cluster;
 mod fuzz;
 mod matrix;
 mod mutants;
@@ -138,6 +139,8 @@ enum Command {
         /// Only these; all of them unless told otherwise
         kinds: Vec<Kind>,
     },
+    /// Run every service in processes of its own, on private databases and a broker, with two gateways behind nginx, until Ctrl-C
+    Cluster(cluster::Options),
     /// Run the real binary under load, kill and starve it round after round, and check its books (`crash --help` says more)
     #[command(disable_help_flag = true)]
     Crash {
@@ -163,6 +166,7 @@ fn main() -> ExitCode {
         Command::Sim { arguments } => return SIMULATION.replace(&arguments),
         Command::Mutants { names, json } => return exit(mutants::run(&names, json)),
         Command::Services { kinds } => return exit(services::run(&kinds)),
+        Command::Cluster(options) => return exit(cluster::run(&options)),
         Command::Fuzz { target, seconds } => return exit(fuzz::run(target, seconds)),
     };
     let code = Report::default().run(steps);

@@ -45,6 +45,17 @@ impl Services {
         })
     }
 
+    /// How to connect to one of them.
+    pub(crate) fn url(&self, kind: Kind) -> Result<String> {
+        let server = self.servers.iter().find(|server| server.kind() == kind);
+        server.map(Server::url).with_context(|| format!("{kind} does not run"))
+    }
+
+    /// Below which they keep what they write; others may, too.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The variables that tell tests where they are.
     pub(crate) fn variables(&self) -> impl Iterator<Item = (&'static str, String)> {
         self.servers

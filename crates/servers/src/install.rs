@@ -61,6 +61,14 @@ pub fn install(kinds: &[Kind]) -> Result<()> {
     Ok(())
 }
 
+/// Installs nginx if the machine lacks it.
+pub fn install_nginx() -> Result<()> {
+    match Command::new("nginx").arg("-v").output() {
+        Ok(_) => Ok(()),
+        Err(_) => apt(&["nginx"]),
+    }
+}
+
 fn apt(packages: &[&str]) -> Result<()> {
     ensure!(
         rustix::process::geteuid().is_root(),

@@ -4,6 +4,7 @@
 //! Durability is left on: what these tests are about is that a commit survives.
 
 mod certificates;
+mod deployment;
 mod install;
 mod kafka;
 mod mariadb;
@@ -25,7 +26,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 
 use crate::certificates::Certificates;
-pub use crate::install::install;
+pub use crate::deployment::{Deployed, Deployment, Part};
+pub use crate::install::{install, install_nginx};
 pub use crate::nats::BARE_USER as NATS_BARE_USER;
 pub use crate::postgres::GUARDED_USER;
 use crate::process::Process;

@@ -56,7 +56,13 @@ impl Process {
     }
 
     /// Waits until it is.
-    pub(crate) fn until(mut self, mut is_ready: impl FnMut() -> bool) -> Result<Self> {
+    pub(crate) fn until(mut self, is_ready: impl FnMut() -> bool) -> Result<Self> {
+        self.wait_until(is_ready)?;
+        Ok(self)
+    }
+
+    /// The same, for one that is kept.
+    pub(crate) fn wait_until(&mut self, mut is_ready: impl FnMut() -> bool) -> Result<()> {
         let began = Instant::now();
         while !is_ready() {
             if let Some(status) = self.child.try_wait()? {
@@ -67,7 +73,34 @@ impl Process {
             }
             std::thread::sleep(POLL);
         }
-        Ok(self)
+        Ok(())
+    }
+
+    /// How it has ended, if it has.
+    pub(crate) fn has_ended(&mut self) -> Option<String> {
+        let status = self.child.try_wait().ok()??;
+        Some(status.to_string())
+    }
+
+    /// Asks it to stop, once: there are programs that hurry when they are asked again.
+    pub(crate) fn ask_to_stop(&mut self) {
+        // Once it is waited for, somebody else may have its number.
+        let runs = matches!(self.child.try_wait(), Ok(None));
+        if let Some(pid) = self.pid().ok().filter(|_| runs) {
+            let _ = kill_process(pid, self.stop);
+        }
+    }
+
+    /// Waits until it has stopped, or for as long as that may take.
+    pub(crate) fn wait(&mut self) {
+        let began = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && began.elapsed() < STOP_MAX {
+            std::thread::sleep(POLL);
+        }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Asks it to stop until it has, and kills it if that takes too long.
