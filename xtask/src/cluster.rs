@@ -58,6 +58,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if deployment.has_nginx()? {
         servers::install_nginx()?;
     }
+    // Told by the terminal, too, the shop would not finish what it has accepted, and its databases would be gone.
+    servers::keep_apart();
     let services = Services::start(&kinds.into_iter().collect::<Vec<_>>())?;
     let mut urls = BTreeMap::new();
     for name in &wanted {
@@ -93,7 +95,6 @@ impl Options {
 fn kind(name: &str, broker: Kind) -> Result<Kind> {
     match name {
         BROKER => Ok(broker),
-        "mysql" => Ok(Kind::Mariadb),
         name => name.parse(),
     }
 }

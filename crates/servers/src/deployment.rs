@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -200,14 +199,13 @@ impl Part {
             _ => (Path::new(&*program), None),
         };
         let listens = listens.with_context(|| format!("nobody knows where {name} listens"))?;
-        // It ends with whoever started it. In a group of its own, it does not hear of Ctrl-C at a terminal, which is for whoever started
-        // it: told twice, the shop does not finish what it has accepted.
+        // It ends with whoever started it.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "TERM"]).arg(program).args(arguments);
         for (variable, _) in std::env::vars().filter(|(variable, _)| variable.starts_with("TRADEWIND_")) {
             command.env_remove(variable);
         }
-        command.current_dir(place).envs(variables).process_group(0);
+        command.current_dir(place).envs(variables);
         let log = place.join(format!("{name}.log"));
         let process =
             Process::start(&mut command, Signal::TERM, &log).with_context(|| format!("{name} does not start"))?;

@@ -31,6 +31,7 @@ pub use crate::install::{install, install_nginx};
 pub use crate::nats::BARE_USER as NATS_BARE_USER;
 pub use crate::postgres::GUARDED_USER;
 use crate::process::Process;
+pub use crate::process::keep_apart;
 pub use crate::proxy::Proxy;
 pub use crate::rabbitmq::BARE_USER as RABBITMQ_BARE_USER;
 
@@ -114,6 +115,8 @@ impl FromStr for Kind {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> Result<Self> {
+        // Which the shop speaks to in the same words.
+        let name = if name == "mysql" { "mariadb" } else { name };
         let found = Self::ALL.iter().find(|kind| kind.as_str() == name);
         found.copied().with_context(|| {
             let names: Vec<_> = Self::ALL.iter().map(|kind| kind.as_str()).collect();

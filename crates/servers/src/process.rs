@@ -5,9 +5,10 @@
 )]
 
 use std::fs::{self, File};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -20,6 +21,14 @@ const STOP_MAX: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
 /// How much of a log is shown of a server that does not start.
 const LOG_BYTES_SHOWN: usize = 2000;
+
+static APART: AtomicBool = AtomicBool::new(false);
+
+/// Keeps Ctrl-C at a terminal from what is started from now on, so that whoever started it can stop it in order. A program that ends
+/// without doing so leaves it behind.
+pub fn keep_apart() {
+    APART.store(true, Ordering::Relaxed);
+}
 
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -35,6 +44,9 @@ impl Process {
     /// Starts a command whose output goes to `log`.
     pub(crate) fn start(command: &mut Command, stop: Signal, log: &Path) -> Result<Self> {
         let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        if APART.load(Ordering::Relaxed) {
+            command.process_group(0);
+        }
         let child = command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
