@@ -64,8 +64,10 @@ impl Deployment {
     /// The names of those below `deploy/examples`.
     pub fn examples() -> Result<Vec<String>> {
         let entries = fs::read_dir(Path::new(DEPLOY).join("examples"))?;
-        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-        let mut names = names.collect::<Result<Vec<_>>>()?;
+        let entries = entries.collect::<std::io::Result<Vec<_>>>()?;
+        let directories = entries.iter().filter(|entry| entry.path().is_dir());
+        let names = directories.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let mut names: Vec<String> = names.collect();
         names.sort();
         Ok(names)
     }

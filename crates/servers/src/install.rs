@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -61,8 +62,10 @@ pub fn install(kinds: &[Kind]) -> Result<()> {
     Ok(())
 }
 
-/// Installs nginx if the machine lacks it.
+/// Installs nginx if the machine lacks it. Tests that run at once may all ask for it.
 pub fn install_nginx() -> Result<()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     match Command::new("nginx").arg("-v").output() {
         Ok(_) => Ok(()),
         Err(_) => apt(&["nginx"]),
