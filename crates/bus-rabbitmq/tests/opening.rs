@@ -13,7 +13,7 @@ use kernel::wire::MESSAGE_BYTES_MAX;
 use lapin::options::{BasicPublishOptions, ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, ConnectionProperties, ExchangeKind};
-use servers::{Kind, OtherRabbitmq, RABBITMQ_BARE_USER};
+use servers::{Kind, Other, RABBITMQ_BARE_USER};
 use tempfile::TempDir;
 use testkit::bus_suite::fixture::{Journal, group};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -185,7 +185,7 @@ async fn a_user_who_may_make_nothing_is_refused() {
 #[tokio::test]
 async fn a_server_that_takes_no_large_messages_is_refused() {
     let directory = TempDir::new().expect("a directory for the test");
-    let small = OtherRabbitmq::start(directory.path(), "max_message_size = 65536\n").expect("a server starts");
+    let small = Other::start(Kind::Rabbitmq, directory.path(), "max_message_size = 65536\n").expect("a server starts");
     let (error, words) = refusal(&format!("amqp://shop:shop@{}", small.address())).await;
     assert!(matches!(error, OpenError::MessageSize { .. }), "{error:?}");
     assert!(
@@ -197,8 +197,12 @@ async fn a_server_that_takes_no_large_messages_is_refused() {
 #[tokio::test]
 async fn a_server_without_disk_for_more_is_refused() {
     let directory = TempDir::new().expect("a directory for the test");
-    let full =
-        OtherRabbitmq::start(directory.path(), "disk_free_limit.absolute = 900000GB\n").expect("a server starts");
+    let full = Other::start(
+        Kind::Rabbitmq,
+        directory.path(),
+        "disk_free_limit.absolute = 900000GB\n",
+    )
+    .expect("a server starts");
     let (error, words) = refusal(&format!("amqp://shop:shop@{}", full.address())).await;
     assert!(matches!(error, OpenError::Server { .. }), "{error:?}");
     assert!(
@@ -210,7 +214,7 @@ async fn a_server_without_disk_for_more_is_refused() {
 #[tokio::test]
 async fn a_server_is_reached_over_tls_if_its_authority_is_known() {
     let directory = TempDir::new().expect("a directory for the test");
-    let server = OtherRabbitmq::start_encrypted(directory.path()).expect("a server starts");
+    let server = Other::start_encrypted(Kind::Rabbitmq, directory.path()).expect("a server starts");
     let authority = server.authority().expect("it has one");
     for name in ["127.0.0.1", "localhost"] {
         let url = format!("amqps://shop:shop@{}", server.address().replace("127.0.0.1", name));

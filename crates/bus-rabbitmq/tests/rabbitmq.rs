@@ -16,7 +16,7 @@ use lapin::options::{
     QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use servers::{Kind, OtherRabbitmq, Server};
+use servers::{Kind, Other, Server};
 use tempfile::TempDir;
 use testkit::bus_suite::fixture::{
     Journal, LANES, Received, acknowledge, group, joined, publish, publish_patiently, receive, receive_all, subscribe,
@@ -351,7 +351,7 @@ async fn events_are_routed_by_lane_and_type() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handler_that_takes_longer_than_the_broker_waits_receives_everything() {
     let directory = TempDir::new().expect("a directory for the test");
-    let server = OtherRabbitmq::start(directory.path(), "consumer_timeout = 2000\n").expect("a server starts");
+    let server = Other::start(Kind::Rabbitmq, directory.path(), "consumer_timeout = 2000\n").expect("a server starts");
     let shared = Shared::on(&format!("amqp://shop:shop@{}/%2F", server.address()));
     let process = shared.join(LANES).await;
     let mut journal = Journal::new();

@@ -11,7 +11,7 @@ use kernel::clock::{Ids, SystemClock};
 use kernel::event::Position;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, FromRedisValue, Value, cmd};
-use servers::{Kind, OtherRedis};
+use servers::{Kind, Other};
 use tempfile::TempDir;
 use testkit::bus_suite::fixture::{
     Journal, LANES, Received, acknowledge, group, publish, publish_patiently, receive_all, subscribe,
@@ -155,7 +155,8 @@ async fn what_is_too_old_is_removed_and_nothing_else() {
 #[tokio::test]
 async fn while_memory_is_full_publishing_waits_and_consumers_go_on() {
     let directory = TempDir::new().expect("a directory for the test");
-    let server = OtherRedis::start(directory.path(), "appendonly yes\nmaxmemory 3mb\n").expect("a server starts");
+    let server =
+        Other::start(Kind::Redis, directory.path(), "appendonly yes\nmaxmemory 3mb\n").expect("a server starts");
     let url = format!("redis://{}", server.address());
     let mut operator = operator(&url).await;
     let bus = open(options(&url, "TRADEWIND")).await;
@@ -206,7 +207,7 @@ async fn while_memory_is_full_publishing_waits_and_consumers_go_on() {
 #[tokio::test]
 async fn scripts_that_the_server_forgot_are_told_again() {
     let directory = TempDir::new().expect("a directory for the test");
-    let server = OtherRedis::start(directory.path(), "appendonly yes\n").expect("a server starts");
+    let server = Other::start(Kind::Redis, directory.path(), "appendonly yes\n").expect("a server starts");
     let url = format!("redis://{}", server.address());
     let mut operator = operator(&url).await;
     let bus = open(options(&url, "TRADEWIND")).await;
@@ -254,7 +255,7 @@ async fn what_is_published_was_written() {
     let is_busy = Arc::new(AtomicBool::new(false));
     // What others write there would be written, and this before it.
     let directory = TempDir::new().expect("a directory for the test");
-    let server = OtherRedis::start(directory.path(), "appendonly yes\n").expect("a server starts");
+    let server = Other::start(Kind::Redis, directory.path(), "appendonly yes\n").expect("a server starts");
     let url = with_a_busy_disk(server.address(), Arc::clone(&is_busy)).await;
     let bus = open(options(&url, "TRADEWIND")).await;
     let mut journal = Journal::new();

@@ -9,7 +9,7 @@ use kernel::clock::{Ids, SystemClock};
 use kernel::event::Position;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, cmd};
-use servers::{Kind, OtherRedis};
+use servers::{Kind, Other};
 use tempfile::TempDir;
 use testkit::bus_suite::fixture::{Journal, Received, group};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -139,7 +139,7 @@ async fn a_server_that_would_lose_events_is_refused() {
     ];
     for (settings, is_expected, remedy) in refused {
         let directory = TempDir::new().expect("a directory for the test");
-        let server = OtherRedis::start(directory.path(), &format!("{settings}\n")).expect("a server starts");
+        let server = Other::start(Kind::Redis, directory.path(), &format!("{settings}\n")).expect("a server starts");
         let (error, words) = refusal(&format!("redis://{}", server.address())).await;
         assert!(is_expected(&error), "{settings}: {error:?}");
         assert!(words.contains(&server.address()) && words.contains(remedy), "{words}");
@@ -149,7 +149,7 @@ async fn a_server_that_would_lose_events_is_refused() {
         "appendonly yes\nappendfsync always\nrequirepass s3cr@t\n",
     ] {
         let directory = TempDir::new().expect("a directory for the test");
-        let server = OtherRedis::start(directory.path(), settings).expect("a server starts");
+        let server = Other::start(Kind::Redis, directory.path(), settings).expect("a server starts");
         let login = if settings.contains("requirepass") {
             ":s3cr%40t@"
         } else {
@@ -195,7 +195,7 @@ async fn what_is_too_old_or_no_server_of_data_is_refused() {
 #[tokio::test]
 async fn a_server_is_reached_over_tls_if_its_authority_is_known() {
     let directory = TempDir::new().expect("a directory for the test");
-    let server = OtherRedis::start_encrypted(directory.path()).expect("a server starts");
+    let server = Other::start_encrypted(Kind::Redis, directory.path()).expect("a server starts");
     let authority = server.authority().expect("it has one");
     let url = format!("rediss://shop:shop@{}", server.address());
     let bus = open(&format!("{url}?cacert={}", authority.display()))

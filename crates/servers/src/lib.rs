@@ -10,6 +10,7 @@ mod kafka;
 mod mariadb;
 mod mongodb;
 mod nats;
+mod other;
 mod postgres;
 mod process;
 mod proxy;
@@ -29,6 +30,7 @@ use crate::certificates::Certificates;
 pub use crate::deployment::{Deployed, Deployment, Part};
 pub use crate::install::{install, install_nginx};
 pub use crate::nats::BARE_USER as NATS_BARE_USER;
+pub use crate::other::Other;
 pub use crate::postgres::GUARDED_USER;
 use crate::process::Process;
 pub use crate::process::keep_apart;
@@ -352,94 +354,6 @@ impl BareNats {
     #[must_use]
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
-    }
-}
-
-/// A Redis that was set up otherwise than for a shop, until it is dropped.
-#[derive(Debug)]
-pub struct OtherRedis {
-    directory: PathBuf,
-    port: u16,
-    _process: Process,
-}
-
-impl OtherRedis {
-    /// One with this configuration, besides where it listens and what it is reached for.
-    pub fn start(directory: &Path, settings: &str) -> Result<Self> {
-        let port = free_port()?;
-        let process = redis::run(directory, port, settings).context("redis-server does not start")?;
-        Ok(Self::new(directory, port, process))
-    }
-
-    /// One for a shop that is reached over TLS alone.
-    pub fn start_encrypted(directory: &Path) -> Result<Self> {
-        let port = free_port()?;
-        let process = redis::start_encrypted(directory, port).context("redis-server does not start")?;
-        Ok(Self::new(directory, port, process))
-    }
-
-    fn new(directory: &Path, port: u16, process: Process) -> Self {
-        Self {
-            directory: directory.to_owned(),
-            port,
-            _process: process,
-        }
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-
-    /// The file of the authority that vouches for it.
-    pub fn authority(&self) -> Result<PathBuf> {
-        let certificates = Certificates::of(&self.directory, None)?;
-        Ok(certificates.authority())
-    }
-}
-
-/// A RabbitMQ that was set up otherwise than for a shop, until it is dropped.
-#[derive(Debug)]
-pub struct OtherRabbitmq {
-    directory: PathBuf,
-    port: u16,
-    _process: Process,
-}
-
-impl OtherRabbitmq {
-    /// One with these settings besides the usual ones.
-    pub fn start(directory: &Path, settings: &str) -> Result<Self> {
-        let port = free_port()?;
-        let process = rabbitmq::start_with(directory, port, settings).context("RabbitMQ does not start")?;
-        Ok(Self::new(directory, port, process))
-    }
-
-    /// One that is reached over TLS alone.
-    pub fn start_encrypted(directory: &Path) -> Result<Self> {
-        let port = free_port()?;
-        let process = rabbitmq::start_encrypted(directory, port).context("RabbitMQ does not start")?;
-        Ok(Self::new(directory, port, process))
-    }
-
-    fn new(directory: &Path, port: u16, process: Process) -> Self {
-        Self {
-            directory: directory.to_owned(),
-            port,
-            _process: process,
-        }
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-
-    /// The file of the authority that vouches for it, where it is encrypted.
-    pub fn authority(&self) -> Result<PathBuf> {
-        let certificates = Certificates::of(&self.directory, None)?;
-        Ok(certificates.authority())
     }
 }
 
