@@ -1,10 +1,12 @@
 //! The replicas of a service that run elsewhere: one after the other is asked, and those that do not answer are left out.
 //!
 //! - **A request that never left is sent to another replica**, whatever it asks for: where no connection can be made, its body
-//!   was not touched. One that only asks for something to be shown (GET, HEAD) is also repeated where an answer did not come.
-//! - **A replica that cannot be reached is left out at once** (the circuit opens) for a pause that doubles, up to
-//!   [`PAUSE_MAX`]; one request then finds out (half-open). Every second each is asked whether it is ready, too, so that a
-//!   replica is back before a client has to try it, and one whose store is away is not asked.
+//!   was not touched. One that only asks for something to be shown (GET, HEAD) is also repeated where an answer did not come,
+//!   not within [`ANSWER_MAX`], or was 503, as long as there is another replica to ask.
+//! - **Every second each replica is asked whether it is ready**, and who does not say so is not asked for anything else: one whose
+//!   store is away, one that starts or ends, one that stands still.
+//! - **A replica that leaves a request without an answer is left out at once**, until it is ready again, and at least for a pause
+//!   that doubles, up to [`PAUSE_MAX`] (the circuit).
 //! - **If all are left out, all are tried**: that may be a mistake, and there is nothing to lose.
 
 mod lent;
@@ -21,7 +23,7 @@ use axum::response::Response;
 use contracts::Service;
 use futures::future::join_all;
 use http::header::{self, HeaderName};
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, StatusCode, Uri};
 use http_body::Body as _;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -44,8 +46,10 @@ const IDLE_MAX: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(1);
 /// How long that answer is waited for.
 const LOOK_MAX: Duration = Duration::from_secs(2);
-/// The longest time for which a replica is left out without being asked again.
+/// The longest time for which a replica is left out that says it is ready.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long a replica may take to begin with an answer before another is asked for the same, if that does no harm.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// Replicas that one request is sent to, at most.
 const ATTEMPTS_MAX: usize = 3;
 /// What is meant for the next hop only (RFC 9110, 7.6.1).
@@ -86,7 +90,7 @@ impl fmt::Debug for Pool {
 
 /// What is left where a replica gave no answer.
 struct Unanswered {
-    error: hyper_util::client::legacy::Error,
+    reason: String,
     /// The request, if it is still whole: the replica was not reached. If not, it may have done what it was asked for.
     whole: Option<Box<Request>>,
 }
@@ -145,21 +149,39 @@ impl Inner {
         request.headers_mut().remove(header::HOST);
         let is_repeatable = is_read(request.method()) && request.body().is_end_stream();
         let again = is_repeatable.then(|| copy(&request));
-        let mut last = None;
-        for replica in self.candidates() {
-            match self.send(replica, request).await {
+        let candidates = self.candidates();
+        let mut reason = "there are no replicas".to_owned();
+        for (place, replica) in candidates.iter().enumerate() {
+            let next = candidates.get(place + 1);
+            let may_ask_another = is_repeatable && next.is_some_and(|next| next.is_in(self.clock.monotonic()));
+            let answered = tokio::select! {
+                biased;
+                answered = self.send(replica, request) => answered,
+                () = self.clock.sleep(ANSWER_MAX), if may_ask_another => Err(Unanswered {
+                    reason: format!("no answer within {ANSWER_MAX:?}"),
+                    whole: None,
+                }),
+            };
+            match answered {
                 Ok(mut response) => {
                     replica.answered();
+                    if may_ask_another
+                        && response.status() == StatusCode::SERVICE_UNAVAILABLE
+                        && let Some(again) = &again
+                    {
+                        request = copy(again);
+                        continue;
+                    }
                     forget_hop(response.headers_mut());
                     return Ok(response.map(Body::new));
                 }
-                Err(Unanswered { error, whole }) => {
+                Err(unanswered) => {
                     replica.failed(self.clock.monotonic());
-                    let whole = whole.or_else(|| again.as_ref().map(|again| Box::new(copy(again))));
-                    let service = self.service;
-                    tracing::debug!(%service, replica = %replica.base, error = &error as &dyn std::error::Error, "no answer");
-                    last = Some(error);
-                    match whole {
+                    let (service, replica) = (self.service, &replica.base);
+                    tracing::debug!(%service, %replica, reason = unanswered.reason, "no answer");
+                    reason = unanswered.reason;
+                    let again = || again.as_ref().map(|again| Box::new(copy(again)));
+                    match unanswered.whole.or_else(again) {
                         Some(whole) => request = *whole,
                         None => break,
                     }
@@ -168,7 +190,7 @@ impl Inner {
         }
         Err(Error::Unanswered {
             service: self.service,
-            reason: last.map_or_else(|| "there are no replicas".to_owned(), |error| in_full(&error)),
+            reason,
         })
     }
 
@@ -178,7 +200,8 @@ impl Inner {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.replicas.len().max(1);
         let (before, after) = self.replicas.split_at(turn);
         let in_turn = after.iter().chain(before);
-        let (mut candidates, left_out): (Vec<&Replica>, Vec<&Replica>) = in_turn.partition(|replica| replica.take(now));
+        let (mut candidates, left_out): (Vec<&Replica>, Vec<&Replica>) =
+            in_turn.partition(|replica| replica.is_in(now));
         candidates.extend(left_out);
         candidates.truncate(ATTEMPTS_MAX);
         candidates
@@ -198,7 +221,8 @@ impl Inner {
             Err(error) => {
                 let body = if error.is_connect() { lender.back() } else { None };
                 let whole = body.map(|body| Box::new(Request::from_parts(here, body)));
-                Err(Unanswered { error, whole })
+                let reason = in_full(&error);
+                Err(Unanswered { reason, whole })
             }
         }
     }
@@ -208,10 +232,8 @@ impl Inner {
         let ready = Uri::from_static("/readyz");
         let asked = http::Request::get(replica.base.with(&ready)).body(Lender::of(Body::empty()).1);
         let answer = self.client.request(asked.expect("a base URL and a path are a URL"));
-        match timeout(LOOK_MAX, answer).await {
-            Ok(Ok(answer)) if answer.status().is_success() => replica.answered(),
-            _ => replica.failed(self.clock.monotonic()),
-        }
+        let answer = timeout(LOOK_MAX, answer).await;
+        replica.looked(matches!(answer, Ok(Ok(answer)) if answer.status().is_success()));
     }
 }
 

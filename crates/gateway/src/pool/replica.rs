@@ -64,53 +64,59 @@ impl BaseUrl {
 #[derive(Debug)]
 pub(super) struct Replica {
     pub(super) base: BaseUrl,
-    circuit: Mutex<Circuit>,
+    health: Mutex<Health>,
 }
 
-/// Closed while `failures` is 0.
-#[derive(Debug, Default)]
-struct Circuit {
+#[derive(Debug)]
+struct Health {
+    /// Whether it said so when it was last asked, and has failed no request since.
+    is_ready: bool,
+    /// Requests that it failed, one after the other.
     failures: u32,
-    /// Until when it is open. After that, one request at a time finds out.
+    /// Until when it is left out for these, even if it says that it is ready (the circuit is open).
     until: Duration,
 }
 
 impl Replica {
+    /// Ready, until it is known that it is not.
     pub(super) fn new(base: BaseUrl) -> Self {
+        let health = Health {
+            is_ready: true,
+            failures: 0,
+            until: Duration::ZERO,
+        };
         Self {
             base,
-            circuit: Mutex::default(),
+            health: Mutex::new(health),
         }
     }
 
-    /// Whether it is asked, as it seems.
+    /// Whether it is asked.
     pub(super) fn is_in(&self, now: Duration) -> bool {
-        let circuit = self.circuit();
-        circuit.failures == 0 || now >= circuit.until
+        let health = self.health();
+        health.is_ready && now >= health.until
     }
 
-    /// The same for one request. Where it is to find out whether the replica is back, others do not have to meanwhile.
-    pub(super) fn take(&self, now: Duration) -> bool {
-        let mut circuit = self.circuit();
-        let is_in = circuit.failures == 0 || now >= circuit.until;
-        if is_in && circuit.failures > 0 {
-            circuit.until = now + pause(circuit.failures);
-        }
-        is_in
+    /// What it says of itself.
+    pub(super) fn looked(&self, is_ready: bool) {
+        self.health().is_ready = is_ready;
     }
 
+    /// It has answered a request.
     pub(super) fn answered(&self) {
-        *self.circuit() = Circuit::default();
+        self.health().failures = 0;
     }
 
+    /// It has left a request without an answer.
     pub(super) fn failed(&self, now: Duration) {
-        let mut circuit = self.circuit();
-        circuit.failures = circuit.failures.saturating_add(1);
-        circuit.until = now + pause(circuit.failures);
+        let mut health = self.health();
+        health.is_ready = false;
+        health.failures = health.failures.saturating_add(1);
+        health.until = now + pause(health.failures);
     }
 
-    fn circuit(&self) -> MutexGuard<'_, Circuit> {
-        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,21 +155,35 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_that_fails_is_left_out_for_longer_and_longer_and_one_request_finds_out() {
+    fn a_replica_that_fails_is_left_out_until_it_says_that_it_is_ready_and_for_longer_and_longer() {
         let replica = Replica::new("http://orders:1".parse().expect("it is one"));
         let at = Duration::from_millis;
-        assert!(replica.take(at(0)) && replica.take(at(0)));
+        assert!(replica.is_in(at(0)));
         replica.failed(at(0));
-        assert!(!replica.take(at(99)));
-        assert!(replica.take(at(100)), "somebody finds out");
-        assert!(!replica.take(at(100)), "and nobody else meanwhile");
+        assert!(!replica.is_in(at(5000)), "it has not said so");
+        replica.looked(true);
+        assert!(!replica.is_in(at(99)) && replica.is_in(at(100)));
         replica.failed(at(110));
-        assert!(!replica.take(at(309)) && replica.take(at(310)));
+        replica.looked(true);
+        assert!(!replica.is_in(at(309)) && replica.is_in(at(310)));
         for _ in 0..20 {
             replica.failed(at(1000));
         }
+        replica.looked(true);
         assert!(!replica.is_in(at(5999)) && replica.is_in(at(6000)));
         replica.answered();
-        assert!(replica.is_in(at(1001)));
+        replica.failed(at(7000));
+        replica.looked(true);
+        assert!(replica.is_in(at(7100)), "once it has answered, it begins anew");
+    }
+
+    #[test]
+    fn a_replica_that_is_not_ready_is_left_out_whatever_it_answers() {
+        let replica = Replica::new("http://orders:1".parse().expect("it is one"));
+        replica.looked(false);
+        replica.answered();
+        assert!(!replica.is_in(Duration::ZERO));
+        replica.looked(true);
+        assert!(replica.is_in(Duration::ZERO));
     }
 }

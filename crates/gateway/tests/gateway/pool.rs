@@ -10,13 +10,18 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::routing::{any, get};
 use contracts::Service;
+use futures::future::join_all;
 use gateway::{BaseUrl, Pool};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt as _;
 use kernel::clock::SystemClock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// How long the pool may take to see what became of a replica.
+const SEEN_MAX: Duration = Duration::from_secs(10);
 
 /// A service that counts what it is asked for, and answers with the body that it was sent.
 struct Elsewhere {
@@ -27,6 +32,11 @@ struct Elsewhere {
 
 impl Elsewhere {
     async fn start(at: &str) -> Self {
+        Self::answering(at, StatusCode::OK, StatusCode::OK).await
+    }
+
+    /// With this to the question whether it is ready, and with that to all others.
+    async fn answering(at: &str, ready: StatusCode, others: StatusCode) -> Self {
         let listener = TcpListener::bind(at).await.unwrap();
         let asked = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&asked);
@@ -35,6 +45,7 @@ impl Elsewhere {
             let seen = headers.contains_key("accept-encoding") || headers.contains_key("x-private");
             async move {
                 (
+                    others,
                     [
                         ("x-seen", seen.to_string()),
                         ("connection", "x-hop".to_owned()),
@@ -44,8 +55,8 @@ impl Elsewhere {
                 )
             }
         };
-        let ready = || async { StatusCode::OK };
-        let router = Router::new().route("/readyz", get(ready)).fallback(any(echo));
+        let ready = get(move || async move { ready });
+        let router = Router::new().route("/readyz", ready).fallback(any(echo));
         Self {
             address: listener.local_addr().unwrap(),
             asked,
@@ -65,8 +76,22 @@ fn pool(addresses: &[SocketAddr]) -> Pool {
     Pool::new(Service::Orders, bases.collect(), Arc::new(SystemClock::new()))
 }
 
-async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+/// A port that nobody listens on.
+fn nobody() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    // Where it is listened on later, this one is still there.
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket
+}
+
+/// Waits until so many replicas are asked.
+async fn until_asked(pool: &Pool, count: usize) {
+    let deadline = Instant::now() + SEEN_MAX;
+    while pool.counts().0 != count {
+        assert!(Instant::now() < deadline, "it has {:?}", pool.counts());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 fn request(method: Method, body: &'static str) -> Request {
@@ -111,7 +136,8 @@ async fn what_is_for_the_next_hop_goes_no_further() {
 #[tokio::test]
 async fn what_did_not_leave_is_sent_to_another_replica_whatever_it_is() {
     let one = Elsewhere::start("127.0.0.1:0").await;
-    let pool = pool(&[nobody().await, one.address]);
+    let nobody = nobody();
+    let pool = pool(&[nobody.local_addr().unwrap(), one.address]);
     for number in 0..6 {
         let answer = pool.call(request(Method::POST, "hello")).await.unwrap();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
@@ -160,26 +186,21 @@ async fn what_only_asks_is_repeated_elsewhere_and_what_changes_something_is_not(
 
 #[tokio::test]
 async fn a_replica_that_is_back_is_asked_again_before_a_client_has_to_try_it() {
-    let away = nobody().await;
+    let socket = nobody();
+    let away = socket.local_addr().unwrap();
     let one = Elsewhere::start("127.0.0.1:0").await;
     let pool = pool(&[away, one.address]);
     for _ in 0..4 {
         pool.call(request(Method::GET, "")).await.unwrap();
     }
     assert_eq!(pool.counts(), (1, 2));
+    drop(socket);
     let back = Elsewhere::start(&away.to_string()).await;
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
-    while pool.counts() != (2, 2) || back.asked() == 0 {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "it is not asked: {:?}",
-            pool.counts()
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        if pool.counts() == (2, 2) {
-            pool.call(request(Method::GET, "")).await.unwrap();
-        }
+    until_asked(&pool, 2).await;
+    for _ in 0..4 {
+        pool.call(request(Method::GET, "")).await.unwrap();
     }
+    assert_eq!(back.asked(), 2);
     // One that has gone is left out again, at no client's cost.
     back.serving.abort();
     for _ in 0..10 {
@@ -188,11 +209,65 @@ async fn a_replica_that_is_back_is_asked_again_before_a_client_has_to_try_it() {
 }
 
 #[tokio::test]
+async fn a_replica_that_is_not_ready_is_asked_for_nothing() {
+    let unready = Elsewhere::answering("127.0.0.1:0", StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK).await;
+    let one = Elsewhere::start("127.0.0.1:0").await;
+    let pool = pool(&[unready.address, one.address]);
+    until_asked(&pool, 1).await;
+    let before = unready.asked();
+    // Longer than any pause after a failure.
+    for _ in 0..30 {
+        pool.call(request(Method::POST, "")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(unready.asked(), before);
+}
+
+#[tokio::test]
+async fn what_one_replica_cannot_say_now_another_is_asked_for() {
+    let without = Elsewhere::answering("127.0.0.1:0", StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE).await;
+    let one = Elsewhere::start("127.0.0.1:0").await;
+    let pool = pool(&[without.address, one.address]);
+    let mut refused = 0;
+    for _ in 0..10 {
+        for _ in 0..2 {
+            let read = pool.call(request(Method::GET, "")).await.unwrap();
+            assert_eq!(read.status(), StatusCode::OK);
+        }
+        let written = pool.call(request(Method::POST, "")).await.unwrap();
+        refused += u32::from(written.status() == StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!(refused, 5, "what changes something is not asked for twice");
+}
+
+#[tokio::test]
+async fn a_replica_that_stands_still_costs_no_reader_an_answer() {
+    // The system takes connections, and nobody answers.
+    let still = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let one = Elsewhere::start("127.0.0.1:0").await;
+    let pool = pool(&[still.local_addr().unwrap(), one.address]);
+    let began = Instant::now();
+    let answers = join_all((0..10).map(|_| pool.call(request(Method::GET, "")))).await;
+    for answer in answers {
+        assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    }
+    assert!(began.elapsed() < SEEN_MAX, "{:?}", began.elapsed());
+    until_asked(&pool, 1).await;
+    let began = Instant::now();
+    for _ in 0..10 {
+        pool.call(request(Method::POST, "")).await.unwrap();
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn where_all_are_left_out_all_are_tried() {
-    let away = nobody().await;
+    let socket = nobody();
+    let away = socket.local_addr().unwrap();
     let pool = pool(&[away]);
     pool.call(request(Method::GET, "")).await.unwrap_err();
     assert_eq!(pool.counts(), (0, 1));
+    drop(socket);
     let back = Elsewhere::start(&away.to_string()).await;
     pool.call(request(Method::POST, "at once")).await.unwrap();
     assert_eq!(back.asked(), 1);
