@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what is not as expected should stop the test")]
 
 #[path = "cluster/fixture.rs"]
+#[expect(dead_code, reason = "each file of tests uses another part of it")]
 mod fixture;
 #[expect(dead_code, reason = "each file of tests uses another part of it")]
 mod support;
@@ -17,8 +18,6 @@ use support::{eventually, id_of, signal, unique, within};
 /// Buyers of the last units, and how many units there are.
 const BUYERS: usize = 60;
 const UNITS: u64 = 20;
-/// How long the broker is away.
-const AWAY: Duration = Duration::from_secs(8);
 /// How long it takes until others have the lanes of a process that answers no more, and a margin.
 const RELIEVED_MAX: Duration = Duration::from_secs(60);
 
@@ -67,29 +66,6 @@ async fn the_last_units_are_sold_once_across_processes(kind: Kind) {
     let confirmed = decided.iter().filter(|order| order["status"] == "confirmed").count();
     assert_eq!(confirmed as u64, UNITS);
     assert_eq!(admin.stock(&product).await, (UNITS, UNITS, 0));
-}
-
-async fn orders_are_accepted_while_the_broker_is_away_and_all_is_made_up_for(kind: Kind) {
-    let mut cluster = Cluster::start(kind).await;
-    let (admin, customer) = (cluster.gateway.admin().await, cluster.gateway.customer().await);
-    let product = admin.product(1000).await;
-    customer.confirmed_order(&product, 1).await;
-    cluster.broker.stop();
-    let mut orders = Vec::new();
-    let back_at = tokio::time::Instant::now() + AWAY;
-    while tokio::time::Instant::now() < back_at {
-        orders.push(id_of(&customer.place_order(&product, 1).await));
-        for server in cluster.all() {
-            server.anonymous().get("/readyz").await.expect(200);
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    cluster.broker.start_again().unwrap();
-    for order in &orders {
-        customer.until_order(order, "confirmed").await;
-    }
-    let taken = orders.len() as u64 + 1;
-    assert_eq!(admin.stock(&product).await, (1000, taken, 1000 - taken));
 }
 
 async fn a_broker_that_lost_everything_is_healed_by_republishing(kind: Kind) {
@@ -230,23 +206,6 @@ fn lag(cluster: &Cluster, service: &str, field: &str) -> u64 {
         .unwrap()
 }
 
-async fn a_service_that_is_killed_is_missed_by_nobody_else_and_catches_up(kind: Kind) {
-    let mut cluster = Cluster::start(kind).await;
-    let (admin, customer) = (cluster.gateway.admin().await, cluster.gateway.customer().await);
-    let product = admin.product(1000).await;
-    for name in ["inventory", "payments", "notifications"] {
-        cluster.service(name).kill();
-        let orders = join_all((0..10).map(|_| customer.place_order(&product, 1))).await;
-        cluster.service(name).start_again().await;
-        for order in &orders {
-            customer.until_order(&id_of(order), "confirmed").await;
-        }
-    }
-    let order = customer.confirmed_order(&product, 1).await;
-    customer.pay(&order).await;
-    customer.until_order(&order, "paid").await;
-}
-
 macro_rules! on {
     ($broker:ident, $kind:expr) => {
         mod $broker {
@@ -263,11 +222,6 @@ macro_rules! on {
             }
 
             #[tokio::test(flavor = "multi_thread")]
-            async fn orders_are_accepted_while_the_broker_is_away_and_all_is_made_up_for() {
-                super::orders_are_accepted_while_the_broker_is_away_and_all_is_made_up_for($kind).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread")]
             async fn a_broker_that_lost_everything_is_healed_by_republishing() {
                 super::a_broker_that_lost_everything_is_healed_by_republishing($kind).await;
             }
@@ -280,11 +234,6 @@ macro_rules! on {
             #[tokio::test(flavor = "multi_thread")]
             async fn a_replica_that_stands_still_or_is_killed_is_relieved() {
                 super::a_replica_that_stands_still_or_is_killed_is_relieved($kind).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread")]
-            async fn a_service_that_is_killed_is_missed_by_nobody_else_and_catches_up() {
-                super::a_service_that_is_killed_is_missed_by_nobody_else_and_catches_up($kind).await;
             }
         }
     };

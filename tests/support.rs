@@ -379,6 +379,11 @@ impl Server {
         self.environment.insert(name.to_owned(), value.to_owned());
     }
 
+    /// Whether it was started, and neither stopped nor killed since.
+    pub fn runs(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// Stops it and starts it again.
     pub async fn restart(&mut self) {
         self.stop();

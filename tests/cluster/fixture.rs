@@ -76,6 +76,12 @@ impl Cluster {
         &mut self.services.get_mut(name).expect("it is one of them")[0]
     }
 
+    /// Ends all processes in order, who is in front first.
+    pub(crate) fn stop(&mut self) {
+        self.gateway.stop();
+        self.services.values_mut().flatten().for_each(Server::stop);
+    }
+
     pub(crate) fn all(&self) -> impl Iterator<Item = &Server> {
         self.services.values().flatten()
     }

@@ -89,6 +89,14 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether nobody answered, which may pass by itself. All else waits for somebody to mend it.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
 /// Why a call had no answer, or not the one that was wanted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {

@@ -78,6 +78,14 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether nobody answered, which may pass by itself. All else waits for somebody to mend it.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
 /// With the reasons behind it, which the driver's errors leave out of their words.
 pub(crate) fn words(error: &dyn Error) -> String {
     let mut words = error.to_string();

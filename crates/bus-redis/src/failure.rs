@@ -148,6 +148,14 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether nobody answered, which may pass by itself. All else waits for somebody to mend it.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
 /// Whether it went wrong where the two agree on TLS, which may look like any other trouble with the connection.
 pub(crate) fn is_about_tls(error: &RedisError) -> bool {
     // The client hands its causes out as it holds them.

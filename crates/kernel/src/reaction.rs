@@ -143,6 +143,11 @@ impl Consumers {
         groups.collect()
     }
 
+    /// The groups that run here.
+    pub fn running(&self) -> impl Iterator<Item = &Group> {
+        self.progress.keys()
+    }
+
     /// Starts a runner for each group, until the engine stops.
     #[must_use]
     pub fn start(engine: &Engine, bus: &Arc<dyn Bus>, reactions: Vec<Arc<dyn Reaction>>) -> Self {

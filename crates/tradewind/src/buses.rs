@@ -1,5 +1,7 @@
 //! The bus between services: within this process, or a broker by its URL.
 
+mod awaited;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -12,6 +14,10 @@ use kernel::bus::{Bus, url};
 use kernel::clock::{Clock, Ids};
 use kernel::embedded::{EmbeddedBus, Journal};
 use uuid::Uuid;
+
+#[cfg(any(feature = "nats", feature = "kafka", feature = "rabbitmq", feature = "redis"))]
+use self::awaited::Attempt;
+use self::awaited::{AwaitedBus, Opening, Refused};
 
 /// Where events go between services.
 #[derive(Clone, PartialEq, Eq)]
@@ -147,9 +153,9 @@ pub struct Surroundings<'a> {
     pub ids: &'a Arc<Ids>,
 }
 
-/// Opens a bus by the options that each of them has.
+/// How to open a bus by the options that each of them has.
 #[cfg(any(feature = "nats", feature = "kafka", feature = "rabbitmq", feature = "redis"))]
-macro_rules! opened {
+macro_rules! opening {
     ($of:ident, $Options:ident, $Bus:ident, $url:expr, $around:expr $(, $process:ident)?) => {{
         let BrokerUrl {
             url,
@@ -161,28 +167,57 @@ macro_rules! opened {
         let mut options = $of::$Options::new(url, prefix, kernel::event::LANES_DEFAULT, clock, ids)?;
         $(options.$process = Some($around.process);)?
         options.authorities.clone_from(authorities);
-        Ok(Arc::new($of::$Bus::open(options).await?))
+        let open = move || -> Attempt {
+            let opened = $of::$Bus::open(options.clone());
+            Box::pin(async {
+                match opened.await {
+                    Ok(bus) => Ok(Arc::new(bus) as Arc<dyn Bus>),
+                    Err(error) if error.is_outage() => Err(Refused::Away(error.into())),
+                    Err(error) => Err(Refused::Unfit(error.into())),
+                }
+            })
+        };
+        Ok(Box::new(open))
     }};
 }
 
 impl BusUrl {
-    /// Connects to it.
+    /// Connects to it. A broker that does not answer is waited for in the background, and the bus is not available meanwhile;
+    /// one that will not do is refused.
     pub async fn open(&self, around: Surroundings<'_>) -> Result<Arc<dyn Bus>> {
+        let Self::Broker(broker, url) = self else {
+            return Ok(Arc::new(EmbeddedBus::new(around.journals)));
+        };
+        let open = broker.opening(url, &around)?;
+        match open().await {
+            Ok(bus) => Ok(bus),
+            Err(Refused::Unfit(error)) => Err(error),
+            Err(Refused::Away(error)) => {
+                tracing::warn!("{error}; until it does, events wait in the journals");
+                Ok(Arc::new(AwaitedBus::new(open, Arc::clone(around.clock))))
+            }
+        }
+    }
+}
+
+impl Broker {
+    #[cfg_attr(
+        not(any(feature = "nats", feature = "kafka", feature = "rabbitmq", feature = "redis")),
+        expect(unused_variables, reason = "no driver is built in")
+    )]
+    fn opening(self, url: &BrokerUrl, around: &Surroundings<'_>) -> Result<Opening> {
         match self {
-            Self::Embedded => Ok(Arc::new(EmbeddedBus::new(around.journals))),
             #[cfg(feature = "nats")]
-            Self::Broker(Broker::Nats, url) => opened!(bus_nats, NatsOptions, NatsBus, url, around, process),
+            Self::Nats => opening!(bus_nats, NatsOptions, NatsBus, url, around, process),
             // Its coordinators know a member that is started again by nothing that a process could keep.
             #[cfg(feature = "kafka")]
-            Self::Broker(Broker::Kafka, url) => opened!(bus_kafka, KafkaOptions, KafkaBus, url, around),
+            Self::Kafka => opening!(bus_kafka, KafkaOptions, KafkaBus, url, around),
             #[cfg(feature = "rabbitmq")]
-            Self::Broker(Broker::Rabbitmq, url) => {
-                opened!(bus_rabbitmq, RabbitmqOptions, RabbitmqBus, url, around, process)
-            }
+            Self::Rabbitmq => opening!(bus_rabbitmq, RabbitmqOptions, RabbitmqBus, url, around, process),
             #[cfg(feature = "redis")]
-            Self::Broker(Broker::Redis, url) => opened!(bus_redis, RedisOptions, RedisBus, url, around, process),
+            Self::Redis => opening!(bus_redis, RedisOptions, RedisBus, url, around, process),
             #[cfg(not(feature = "full"))]
-            Self::Broker(broker, _) => bail!("the driver {} is not built in", broker.feature()),
+            broker => bail!("the driver {} is not built in", broker.feature()),
         }
     }
 }

@@ -1,104 +1,44 @@
 //! The wiring: stores, engines, the bus, services and the gateway, in one process.
 
+mod described;
+mod foundation;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use axum::Router;
-use contracts::{Secret, Service};
+use contracts::Service;
 use gateway::config::{Origins, RateLimits};
-use gateway::{FrontDoor, Gateway, Pool, Upstream};
+use gateway::{FrontDoor, Gateway, Upstream};
 use kernel::access::AccessEvents;
 use kernel::auth::Verifier;
-use kernel::bus::Bus;
+use kernel::bus::{Bus, BusError};
 use kernel::clock::{Clock, Ids, SystemClock};
-use kernel::document::Collection;
 use kernel::embedded::Journal;
-use kernel::engine::{Engine, Parts, schema};
-use kernel::reaction::Consumers;
-use kernel::rebuild::Fold;
+use kernel::engine::{Engine, Parts};
 use kernel::relay;
 use kernel::store::{Opened, Store};
 use metrics_exporter_prometheus::PrometheusHandle;
-use notifications::Recipients;
 use payments::provider::Provider;
-use payments::simulated::Simulated;
-use users::{Argon2Hasher, Keys, Users};
+use users::{Keys, Users};
 
 use crate::buses::{BusUrl, Surroundings};
 use crate::config::Config;
 use crate::data::DataDirectory;
-use crate::recipients::InProcess;
-use crate::remote::{RemoteRecipients, RemoteUsers};
+use crate::remote::RemoteUsers;
 use crate::stores::Place;
+use crate::system::foundation::{Foundation, Started};
 use crate::topology::Topology;
+
+pub use self::described::{Described, SERVICES};
 
 /// How long the start waits for consumers to begin.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the end waits for a broker.
 const LEAVE_MAX: Duration = Duration::from_secs(5);
-
-/// What a service keeps, and how it is folded.
-#[derive(Clone, Copy, Debug)]
-pub struct Described {
-    /// Whose it is.
-    pub service: Service,
-    /// Its own collections.
-    pub collections: &'static [&'static Collection],
-    /// Folds an event of its journal into its views.
-    pub fold: Fold,
-}
-
-impl Described {
-    /// Every collection of the service, the kernel's own included, in the order of their names.
-    #[must_use]
-    pub fn by_name(&self) -> Vec<&'static Collection> {
-        let mut all = schema(self.collections).collections;
-        all.sort_unstable_by_key(|collection| collection.name);
-        all
-    }
-}
-
-/// Every service of the house.
-pub const SERVICES: [Described; 7] = [
-    Described {
-        service: Service::Users,
-        collections: users::COLLECTIONS,
-        fold: users::fold,
-    },
-    Described {
-        service: Service::Catalog,
-        collections: catalog::COLLECTIONS,
-        fold: catalog::fold,
-    },
-    Described {
-        service: Service::Inventory,
-        collections: inventory::COLLECTIONS,
-        fold: inventory::fold,
-    },
-    Described {
-        service: Service::Orders,
-        collections: orders::COLLECTIONS,
-        fold: orders::fold,
-    },
-    Described {
-        service: Service::Payments,
-        collections: payments::COLLECTIONS,
-        fold: payments::fold,
-    },
-    Described {
-        service: Service::Notifications,
-        collections: notifications::COLLECTIONS,
-        fold: notifications::fold,
-    },
-    Described {
-        service: Service::Events,
-        collections: events::COLLECTIONS,
-        fold: events::fold,
-    },
-];
 
 /// Opens the stores of services at once: to make one is mostly to wait for the disk.
 async fn open_stores(places: &[(&Described, Place)], ids: &Ids, clock: &dyn Clock) -> Result<Vec<Arc<dyn Opened>>> {
@@ -160,118 +100,6 @@ pub struct System {
     bus: Arc<dyn Bus>,
 }
 
-/// What every service is started with.
-struct Foundation<'a> {
-    config: &'a Config,
-    data: &'a DataDirectory,
-    around: &'a dyn Around,
-    engines: BTreeMap<Service, Engine>,
-    bus: Arc<dyn Bus>,
-    clock: Arc<dyn Clock>,
-    ids: Arc<Ids>,
-}
-
-/// A service that was started.
-struct Started {
-    service: Service,
-    router: Router,
-    consumers: Consumers,
-}
-
-impl Foundation<'_> {
-    fn engine(&self, service: Service) -> Engine {
-        self.engines.get(&service).expect("it runs here").clone()
-    }
-
-    fn service_secret(&self) -> Result<Option<Secret>> {
-        let secret = self
-            .config
-            .service_secret
-            .as_ref()
-            .map(|secret| secret.reveal().parse());
-        secret.transpose().map_err(|error| anyhow!("service_secret: {error}"))
-    }
-
-    /// The replicas of a service that run elsewhere.
-    fn pool(&self, service: Service) -> Pool {
-        Pool::new(
-            service,
-            self.config.replicas_of(service).to_vec(),
-            Arc::clone(&self.clock),
-        )
-    }
-
-    async fn users(&self, keys: Keys, verifier: &Arc<Verifier>, access: &AccessEvents) -> Result<Users> {
-        let ports = users::Ports {
-            keys,
-            hasher: Arc::new(Argon2Hasher::on_all_processors(Arc::clone(&self.ids))),
-            access: access.clone(),
-        };
-        let config = users::Config {
-            service_secret: self.service_secret()?,
-        };
-        Ok(Users::start(self.engine(Service::Users), &self.bus, verifier, ports, config).await?)
-    }
-
-    fn recipients(&self, users: Option<&Users>) -> Result<Arc<dyn Recipients>> {
-        if let Some(users) = users.cloned() {
-            return Ok(Arc::new(InProcess { users }));
-        }
-        let secret = self.service_secret()?.context("service_secret is not set")?;
-        let users = RemoteUsers::new(self.pool(Service::Users));
-        Ok(Arc::new(RemoteRecipients::new(users, secret, Arc::clone(&self.clock))))
-    }
-
-    /// Starts a service other than users and events, which others know by more than their routes.
-    async fn start(
-        &self,
-        service: Service,
-        verifier: &Arc<Verifier>,
-        access: &AccessEvents,
-        users: Option<&Users>,
-    ) -> Result<Started> {
-        let (engine, bus) = (self.engine(service), &self.bus);
-        let (router, consumers) = match service {
-            Service::Catalog => {
-                let catalog = catalog::Catalog::start(engine, bus, verifier).await?;
-                (catalog.router(), catalog.consumers().clone())
-            }
-            Service::Inventory => {
-                let inventory = inventory::Inventory::start(engine, bus, verifier).await?;
-                (inventory.router(), inventory.consumers().clone())
-            }
-            Service::Orders => {
-                let config = orders::Config {
-                    payment_window: self.config.payment_window.get(),
-                };
-                let orders = orders::Orders::start(engine, bus, verifier, access.clone(), &config).await?;
-                (orders.router(), orders.consumers().clone())
-            }
-            Service::Payments => {
-                let provider = Simulated::open(&self.data.ledger()).context("cannot open the payment ledger")?;
-                let provider = self.around.provider(Arc::new(provider));
-                let payments = payments::Payments::start(engine, bus, verifier, provider).await?;
-                (payments.router(), payments.consumers().clone())
-            }
-            Service::Notifications => {
-                let config = notifications::Config {
-                    templates: self.config.templates.clone(),
-                };
-                let (recipients, channel) = (self.recipients(users)?, Arc::new(notifications::LogChannel));
-                let notifications =
-                    notifications::Notifications::start(engine, bus, verifier, config, recipients, channel).await?;
-                (notifications.router(), notifications.consumers().clone())
-            }
-            Service::Users | Service::Events => unreachable!("they are started apart"),
-        };
-        Ok(Started {
-            service,
-            router,
-            consumers,
-        })
-    }
-}
-
 impl System {
     /// Starts what is to run here, on the stores that are configured; what has no store of its own is in `data`.
     pub async fn start(
@@ -321,11 +149,12 @@ impl System {
             false => &config.bus,
         };
         let bus = around.bus(url.open(surroundings).await?);
-        let foundation = Foundation {
+        let mut foundation = Foundation {
             config,
             data,
             around,
             engines,
+            pools: BTreeMap::new(),
             bus,
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
@@ -373,6 +202,13 @@ impl System {
             for engine in foundation.engines.values() {
                 relay::start(engine, &foundation.bus);
             }
+        }
+        let groups = started.iter().flat_map(|started| started.consumers.running().cloned());
+        // What somebody has to change is said now; a broker that is away will be told by its consumers.
+        if let Err(error @ BusError::Differs { .. }) = foundation.bus.declare(&groups.collect::<Vec<_>>()).await {
+            return Err(error).context(
+                "the broker cannot be used: change that there, or name another ?prefix= in TRADEWIND_BUS for streams of its own",
+            );
         }
         // So that nobody is served whose order would come before a consumer begins.
         let begun = futures::future::join_all(started.iter().map(|started| started.consumers.begun()));
@@ -454,4 +290,52 @@ fn gateway_config(config: &Config, topology: &Topology) -> Result<gateway::Confi
         cors_origins: Origins::try_from(config.cors_origins.0.clone())?,
         request_timeout_ms: NonZeroU64::new(timeout).context("request_timeout must be at least a millisecond")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use kernel::bus::{Group, Message, Subscription};
+    use kernel::event::Position;
+
+    use super::*;
+    use crate::metrics;
+
+    /// A broker on which the journals have other lanes.
+    #[derive(Debug)]
+    struct OtherwiseMade;
+
+    #[async_trait]
+    impl Bus for OtherwiseMade {
+        async fn declare(&self, groups: &[Group]) -> Result<(), BusError> {
+            let source = groups.first().map_or(Service::Orders, |group| group.source);
+            Err(BusError::lanes(source, 12, 8))
+        }
+
+        async fn publish(&self, _: Vec<Message>) -> Result<(), BusError> {
+            Err(BusError::new("no"))
+        }
+
+        async fn subscribe(&self, _: &Group, _: Vec<Position>) -> Result<Box<dyn Subscription>, BusError> {
+            Err(BusError::new("no"))
+        }
+    }
+
+    impl Around for OtherwiseMade {
+        fn bus(&self, _: Arc<dyn Bus>) -> Arc<dyn Bus> {
+            Arc::new(Self)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broker_with_other_settings_is_refused_at_the_start() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let data = DataDirectory::lock(directory.path()).expect("nobody else has it");
+        let config = Config::with(&[]).expect("nothing is wrong with the defaults");
+        let metrics = metrics::install().expect("the recorder is installed");
+        let started = System::start(&config, &Topology::whole(), &data, metrics, &OtherwiseMade).await;
+        let error = format!("{:#}", started.map(drop).expect_err("it does not start"));
+        assert!(error.contains("?prefix="), "{error}");
+        assert!(error.contains("lanes 12 on the broker, and 8 is configured"), "{error}");
+    }
 }
