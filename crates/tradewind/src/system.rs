@@ -248,7 +248,8 @@ impl Foundation<'_> {
                 (orders.router(), orders.consumers().clone())
             }
             Service::Payments => {
-                let provider = Simulated::open(&self.data.ledger()).context("cannot open the payment ledger")?;
+                let ledger = self.config.ledger(self.data);
+                let provider = Simulated::open(&ledger).context("cannot open the payment ledger")?;
                 let provider = self.around.provider(Arc::new(provider));
                 let payments = payments::Payments::start(engine, bus, verifier, provider).await?;
                 (payments.router(), payments.consumers().clone())
