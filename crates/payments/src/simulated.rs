@@ -17,13 +17,16 @@ mod file;
 mod flaky;
 mod ledger;
 mod method;
+mod note;
 mod queue;
 
 pub use file::OpenError;
 pub use flaky::{Fault, Flaky};
 pub use ledger::Account;
+pub use note::StartError;
 
 use ledger::{Answer, Ledger, Request};
+pub(crate) use note::Noted;
 use queue::Queue;
 
 /// What is held where none is named.
