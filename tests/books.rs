@@ -44,7 +44,7 @@ pub type Documents = BTreeMap<String, BTreeMap<String, Stored>>;
 /// A shop's stores and its ledger. The server may run; then every question has an answer of its own moment.
 #[derive(Debug)]
 pub struct Books {
-    data: PathBuf,
+    ledger: PathBuf,
     stores: BTreeMap<&'static str, Store>,
 }
 
@@ -68,7 +68,7 @@ impl Books {
             (service.as_str(), store)
         });
         Self {
-            data: server.data(),
+            ledger: config.ledger(&data),
             stores: stores.collect(),
         }
     }
@@ -77,7 +77,7 @@ impl Books {
     fn in_directory(data: &Path) -> Self {
         let file = |service: &str| Store::File(StoreFile(data.join(format!("{service}.sqlite"))));
         Self {
-            data: data.to_owned(),
+            ledger: data.join("payment-ledger.jsonl"),
             stores: SERVICES.map(|(service, _)| (service, file(service))).into(),
         }
     }
@@ -144,7 +144,7 @@ impl testkit::books::Books for Books {
     }
 
     fn ledger(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.data.join("payment-ledger.jsonl")).unwrap();
+        let text = std::fs::read_to_string(&self.ledger).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }

@@ -7,13 +7,14 @@ mod fixture;
 #[expect(dead_code, reason = "each file of tests uses another part of it")]
 mod support;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fixture::Cluster;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use servers::Kind;
-use support::{eventually, id_of, signal, unique, within};
+use support::{Actor, eventually, id_of, signal, unique, within};
 
 /// Buyers of the last units, and how many units there are.
 const BUYERS: usize = 60;
@@ -108,6 +109,24 @@ async fn a_broker_that_lost_everything_is_healed_by_republishing(kind: Kind) {
 
 /// How long each restarted process is left alone.
 const BETWEEN_RESTARTS: Duration = Duration::from_millis(500);
+/// Of so many orders one is paid while others are placed.
+const PAID_OF: usize = 3;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Repeats under its key what is refused because its outcome is not known, as any client should, and says how often it was.
+async fn insist(buyer: &Actor, path: &str, body: Value) -> (Value, usize) {
+    let key = unique("key");
+    let mut unanswered = 0;
+    loop {
+        let answer = buyer.post(path, body.clone()).key(&key).await;
+        match answer.status {
+            201 => return (answer.json, unanswered),
+            409 | 503 => unanswered += 1,
+            _ => panic!("{answer}"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
 
 async fn replicas_are_restarted_one_after_the_other_and_no_request_fails(kind: Kind) {
     let mut cluster = Cluster::start_twice(kind).await;
@@ -116,42 +135,79 @@ async fn replicas_are_restarted_one_after_the_other_and_no_request_fails(kind: K
     let (stop, mut stopped) = tokio::sync::watch::channel(false);
     let (buyer, wanted) = (customer.clone(), product.clone());
     let load = tokio::spawn(async move {
-        let (mut orders, mut unanswered) = (Vec::new(), 0);
+        let (mut orders, mut payments, mut unanswered) = (Vec::new(), BTreeMap::new(), 0);
         while !*stopped.borrow_and_update() {
-            let key = unique("key");
-            let body = json!({"lines": [{"sku": wanted.sku, "quantity": 1}]});
-            // What is refused because its outcome is not known is repeated under its key, as any client should.
-            let order = loop {
-                let answer = buyer.post("/api/orders", body.clone()).key(&key).await;
-                match answer.status {
-                    201 => break answer.json,
-                    503 => unanswered += 1,
-                    _ => panic!("{answer}"),
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            };
+            let lines = json!({"lines": [{"sku": wanted.sku, "quantity": 1}]});
+            let (order, again) = insist(&buyer, "/api/orders", lines).await;
+            unanswered += again;
             let id = id_of(&order);
             // What only asks is never refused.
             buyer.get(&format!("/api/orders/{id}")).await.expect(200);
             buyer.get(&wanted.path()).await.expect(200);
+            if orders.len().is_multiple_of(PAID_OF) {
+                let (payment, again) = insist(&buyer, "/api/payments", json!({"order_id": id})).await;
+                unanswered += again;
+                buyer
+                    .get(&format!("/api/payments/{}", id_of(&payment)))
+                    .await
+                    .expect(200);
+                payments.insert(id_of(&payment), id.clone());
+            }
             orders.push(id);
         }
-        (orders, unanswered)
+        (orders, payments, unanswered)
     });
-    for name in ["catalog", "inventory", "orders", "notifications", "events", "users"] {
+    let restarted = [
+        "catalog",
+        "inventory",
+        "orders",
+        "payments",
+        "notifications",
+        "events",
+        "users",
+    ];
+    for name in restarted {
         for replica in 0..2 {
             cluster.services.get_mut(name).unwrap()[replica].restart().await;
             tokio::time::sleep(BETWEEN_RESTARTS).await;
         }
     }
     stop.send_replace(true);
-    let (orders, unanswered) = load.await.unwrap();
-    println!("{} orders, {unanswered} of them asked for more than once", orders.len());
-    for order in &orders {
-        customer.until_order(order, "confirmed").await;
+    let (orders, payments, unanswered) = load.await.unwrap();
+    println!(
+        "{} orders and {} payments, asked for {unanswered} times more",
+        orders.len(),
+        payments.len()
+    );
+    for (number, order) in orders.iter().enumerate() {
+        let is_paid = number.is_multiple_of(PAID_OF);
+        customer
+            .until_order(order, if is_paid { "paid" } else { "confirmed" })
+            .await;
     }
-    let taken = orders.len() as u64;
-    assert_eq!(admin.stock(&product).await, (100_000, taken, 100_000 - taken));
+    let (taken, sold) = (orders.len() as u64, payments.len() as u64);
+    admin
+        .until_stock(&product, (100_000 - sold, taken - sold, 100_000 - taken))
+        .await;
+    let charged = payments.keys().map(|payment| (payment.clone(), product.cents));
+    assert_eq!(captured(&cluster.ledger()), charged.collect());
+}
+
+/// What the provider has taken, by payment. Each line of its ledger stands for money that was moved, or held.
+fn captured(ledger: &[Value]) -> BTreeMap<String, u64> {
+    let (mut held, mut captured) = (BTreeMap::new(), BTreeMap::new());
+    for entry in ledger {
+        let payment = entry["payment"].as_str().unwrap().to_owned();
+        let before = match (entry["request"].as_str(), entry["answer"].as_str()) {
+            (Some("authorise"), Some("authorised")) => {
+                held.insert(payment, entry["amount"]["amount"].as_u64().unwrap())
+            }
+            (Some("capture"), Some("captured")) => captured.insert(payment.clone(), held[&payment]),
+            _ => panic!("nobody asked for {entry}"),
+        };
+        assert_eq!(before, None, "{entry} once more");
+    }
+    captured
 }
 
 async fn a_replica_that_stands_still_or_is_killed_is_relieved(kind: Kind) {
@@ -171,7 +227,10 @@ async fn a_replica_that_stands_still_or_is_killed_is_relieved(kind: Kind) {
         .await;
     }
     signal("CONT", frozen);
-    cluster.services.get_mut("orders").unwrap()[1].kill();
+    let paid = id_of(&customer.place_order(&product, 1).await);
+    for name in ["orders", "payments"] {
+        cluster.services.get_mut(name).unwrap()[1].kill();
+    }
     orders.extend(join_all((0..20).map(|_| customer.place_order(&product, 1))).await);
     for order in &orders {
         within(RELIEVED_MAX, "the order is decided", async || {
@@ -180,8 +239,16 @@ async fn a_replica_that_stands_still_or_is_killed_is_relieved(kind: Kind) {
         })
         .await;
     }
-    let taken = orders.len() as u64 + 1;
-    assert_eq!(admin.stock(&product).await, (1000, taken, 1000 - taken));
+    let (payment, _) = insist(&customer, "/api/payments", json!({"order_id": paid})).await;
+    within(RELIEVED_MAX, "the order is paid", async || {
+        let order = customer.get(&format!("/api/orders/{paid}")).await.expect(200);
+        (order.json["status"] == "paid").then_some(())
+    })
+    .await;
+    let taken = orders.len() as u64 + 2;
+    admin.until_stock(&product, (999, taken - 1, 1000 - taken)).await;
+    let charged = BTreeMap::from([(id_of(&payment), product.cents)]);
+    assert_eq!(captured(&cluster.ledger()), charged);
 }
 
 /// What a command prints that acts on the cluster.

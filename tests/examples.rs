@@ -131,6 +131,7 @@ async fn of_two_of_each_behind_nginx_one_may_be_killed() {
         "catalog",
         "inventory",
         "orders",
+        "payments",
         "notifications",
         "events",
     ] {

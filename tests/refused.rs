@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use servers::{BareMongod, Fresh, GUARDED_USER, Kind, Server as Database};
-use support::tradewind;
+use support::{Server, tradewind};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -168,6 +168,15 @@ fn one_database_under_two_names_of_its_host_is_not_shared_by_two_services() {
             "{said}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_replica_of_payments_without_the_ledger_of_the_others_is_refused() {
+    let databases = Fresh::new(Kind::Postgres).unwrap();
+    let first = Server::settings().with("store", &databases.url()).start().await;
+    let ledger = first.data().join("payment-ledger.jsonl");
+    let parts = ["payments", ledger.to_str().unwrap(), "TRADEWIND_SIMULATED_LEDGER"];
+    refused("TRADEWIND_STORE", &databases.url(), &parts).await;
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use kernel::engine::{Engine, Parts};
 use kernel::event::Position;
 use serde_json::{Value, json};
 use servers::{Fresh, Kind};
+use tempfile::TempDir;
 use testkit::harness::Harness;
 use tradewind::stores::Place;
 use tradewind::system::SERVICES;
@@ -28,20 +29,27 @@ const PIECES: u64 = 50;
 /// After the crash of a replica another one has taken over what follows from events.
 const RELIEVED_MAX: Duration = Duration::from_secs(25);
 
-/// Two replicas of everything, and the database that they share.
+/// Two replicas of everything, and what they share.
 struct Pair {
     servers: [Server; 2],
     _databases: Fresh,
+    _place: TempDir,
 }
 
 impl Pair {
     async fn start(kind: Kind) -> Self {
         let databases = Fresh::new(kind).unwrap();
-        let settings = || Server::settings().with("store", &databases.url());
+        let place = tempfile::tempdir().unwrap();
+        let ledger = place.path().join("ledger").display().to_string();
+        let settings = || {
+            let settings = Server::settings().with("store", &databases.url());
+            settings.with("simulated_ledger", &ledger)
+        };
         let servers = [settings().start().await, settings().start().await];
         Self {
             servers,
             _databases: databases,
+            _place: place,
         }
     }
 

@@ -1,7 +1,9 @@
 //! Every service as a process of its own, a broker between them and a gateway in front.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use serde_json::Value;
 use servers::{Fresh, Kind, Server as Broker};
 use tempfile::TempDir;
 
@@ -23,6 +25,7 @@ pub(crate) struct Cluster {
     pub(crate) broker: Broker,
     pub(crate) services: BTreeMap<&'static str, Vec<Server>>,
     pub(crate) gateway: Server,
+    ledger: PathBuf,
     _databases: Option<Fresh>,
     _place: TempDir,
 }
@@ -35,7 +38,7 @@ impl Cluster {
         Self::start_on(kind, place, &stores, 1).await
     }
 
-    /// On one PostgreSQL, two of each service; but of payments, whose simulated provider remembers in one process.
+    /// On one PostgreSQL, two of each service.
     pub(crate) async fn start_twice(kind: Kind) -> Self {
         let place = tempfile::tempdir().expect("a temporary directory");
         let databases = Fresh::new(Kind::Postgres).expect("the server makes databases");
@@ -46,15 +49,16 @@ impl Cluster {
 
     async fn start_on(kind: Kind, place: TempDir, stores: &str, count: usize) -> Self {
         let broker = Broker::start(kind, &place.path().join("broker")).expect("the broker starts");
+        let ledger = place.path().join("payment-ledger.jsonl");
         let mut settings = Setting {
             bus: broker.url(),
             stores: stores.to_owned(),
+            ledger: ledger.display().to_string(),
             known: Vec::new(),
         };
         let mut services = BTreeMap::new();
         for service in SERVICES {
             let mut replicas = Vec::new();
-            let count = if service == "payments" { 1 } else { count };
             for _ in 0..count {
                 replicas.push(settings.of(&[service]).start().await);
             }
@@ -66,6 +70,7 @@ impl Cluster {
             broker,
             services,
             gateway,
+            ledger,
             _databases: None,
             _place: place,
         }
@@ -82,6 +87,13 @@ impl Cluster {
         self.services.values_mut().flatten().for_each(Server::stop);
     }
 
+    /// What the payment provider has been asked and has answered.
+    pub(crate) fn ledger(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(&self.ledger).expect("the ledger is there");
+        let entries = text.lines().map(serde_json::from_str);
+        entries.collect::<Result<_, _>>().expect("each line is an entry")
+    }
+
     pub(crate) fn all(&self) -> impl Iterator<Item = &Server> {
         self.services.values().flatten()
     }
@@ -91,6 +103,7 @@ impl Cluster {
 struct Setting {
     bus: String,
     stores: String,
+    ledger: String,
     /// Where those are that have started.
     known: Vec<(String, String)>,
 }
@@ -107,6 +120,7 @@ impl Setting {
             .running(parts)
             .with("bus", &self.bus)
             .with("store", &self.stores)
+            .with("simulated_ledger", &self.ledger)
             .with("service_secret", SECRET)
             .with("listen", &format!("127.0.0.1:{port}"));
         let known = self.known.iter();

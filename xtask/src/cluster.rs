@@ -131,12 +131,5 @@ fn told(deployed: &Deployed, urls: &BTreeMap<String, String>) -> String {
     if let Some(log) = deployed.parts().first().and_then(|part| part.log().parent()) {
         lines.push(format!("{:18}{}", "logs", log.join("*.log").display()));
     }
-    let has_payments = deployed.parts().iter().any(|part| part.name() == "payments");
-    if has_payments && deployed.parts().len() > Kind::ALL.len() {
-        lines.push(String::new());
-        lines.push(
-            "payments runs once: the ledger of its simulated provider is a file in its data directory".to_owned(),
-        );
-    }
     lines.join("\n")
 }

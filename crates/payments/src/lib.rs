@@ -57,6 +57,7 @@ pub const COLLECTIONS: &[&Collection] = &[
     OrderSummary::COLLECTION,
     PaymentRecord::COLLECTION,
     record::RefundRecord::COLLECTION,
+    simulated::Noted::COLLECTION,
 ];
 
 /// The use cases of payments.

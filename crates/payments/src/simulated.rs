@@ -1,7 +1,8 @@
 //! A provider for development, tests and demonstrations. It takes nobody's money, and is as strict as a real one.
 //!
-//! Its ledger is its own, in a file of JSON lines that are only ever appended; nothing is answered before it is on the
-//! disk. Calls that come together share one flush.
+//! Its ledger is its own, in a file of JSON lines that are only ever appended. Several processes may use one file at once:
+//! whoever answers has it locked, and reads what the others have added first. Nothing is answered before it is on the
+//! disk. Calls that come together share one lock and one flush.
 
 use std::fmt;
 use std::path::Path;
@@ -16,13 +17,17 @@ mod file;
 mod flaky;
 mod ledger;
 mod method;
+mod note;
+mod queue;
 
 pub use file::OpenError;
 pub use flaky::{Fault, Flaky};
 pub use ledger::Account;
+pub use note::StartError;
 
-use file::LedgerFile;
-use ledger::{Answer, Entry, Ledger, Request};
+use ledger::{Answer, Ledger, Request};
+pub(crate) use note::Noted;
+use queue::Queue;
 
 /// What is held where none is named.
 const METHOD_DEFAULT: &str = "pm_card_visa";
@@ -30,44 +35,29 @@ const METHOD_DEFAULT: &str = "pm_card_visa";
 /// The simulated provider; cheap to clone.
 #[derive(Clone)]
 pub struct Simulated {
-    book: Arc<Mutex<Book>>,
-    /// Held by whoever flushes; `None` if the ledger is in memory only.
-    file: Option<Arc<tokio::sync::Mutex<LedgerFile>>>,
+    keeping: Keeping,
 }
 
-/// The ledger, and what of it is not on the disk yet.
-struct Book {
-    /// `None` after a failed write, until it is read again.
-    ledger: Option<Ledger>,
-    unwritten: Vec<u8>,
-    /// How many entries were made, in this era.
-    entries: u64,
-    /// One more with each failed write, which forgets the entries that it was about.
-    era: u64,
-}
-
-/// An entry's place: it is durable when the file has come so far in the same era.
-#[derive(Clone, Copy)]
-struct Place {
-    entries: u64,
-    era: u64,
+/// Where the ledger is.
+#[derive(Clone)]
+enum Keeping {
+    Memory(Arc<Mutex<Ledger>>),
+    File(Arc<Queue>),
 }
 
 impl fmt::Debug for Simulated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Simulated")
-            .field("durable", &self.file.is_some())
+            .field("durable", &matches!(self.keeping, Keeping::File(_)))
             .finish_non_exhaustive()
     }
 }
 
 impl Simulated {
-    /// With the ledger in this file, which is made if need be. Blocks while the ledger is read.
+    /// With the ledger in this file, which is made if need be; other processes may use it too. Blocks while it is read.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let (file, ledger) = LedgerFile::open(path)?;
         Ok(Self {
-            book: Arc::new(Mutex::new(Book::new(ledger))),
-            file: Some(Arc::new(tokio::sync::Mutex::new(file))),
+            keeping: Keeping::File(Arc::new(Queue::open(path)?)),
         })
     }
 
@@ -75,15 +65,18 @@ impl Simulated {
     #[must_use]
     pub fn in_memory() -> Self {
         Self {
-            book: Arc::new(Mutex::new(Book::new(Ledger::default()))),
-            file: None,
+            keeping: Keeping::Memory(Arc::default()),
         }
     }
 
-    /// What the ledger says of every payment, in the order of their ids.
+    /// What the ledger says of every payment, in the order of their ids; what other processes have added since the last call
+    /// through this one is not among it.
     #[must_use]
     pub fn accounts(&self) -> Vec<(PaymentId, Account)> {
-        self.book().ledger.as_ref().map(Ledger::accounts).unwrap_or_default()
+        match &self.keeping {
+            Keeping::Memory(ledger) => locked(ledger).accounts(),
+            Keeping::File(queue) => queue.accounts(),
+        }
     }
 
     /// The payer does, or does not, what was required; to be told to the service, as a real provider does by a webhook.
@@ -94,127 +87,21 @@ impl Simulated {
         authorisation(payment, answer)
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Enters a request under its key, once, and answers when that is durable.
     async fn enter(&self, key: &str, request: Request) -> Result<Answer, Error> {
-        if self.book().ledger.is_none() {
-            self.read_again().await?;
-        }
-        let (answer, place) = self.book().enter(key, request)?;
-        self.flush(place).await?;
-        Ok(answer)
-    }
-
-    /// Waits for the file, and writes everything that has gathered meanwhile unless somebody else did.
-    async fn flush(&self, place: Place) -> Result<(), Error> {
-        let Some(file) = &self.file else { return Ok(()) };
-        let mut file = Arc::clone(file).lock_owned().await;
-        {
-            let book = self.book();
-            if book.era != place.era {
-                return Err(Error::Unknown("the ledger could not be written".into()));
+        match &self.keeping {
+            Keeping::Memory(ledger) => {
+                let answered = locked(ledger).answer(key, request, &mut Vec::new());
+                answered.map_err(Error::Contradiction)
             }
-            if file.entries >= place.entries {
-                return Ok(());
-            }
-        }
-        let book = Arc::clone(&self.book);
-        // In a task of its own, which goes on when the caller is dropped: the file is never left half written.
-        let written = tokio::task::spawn_blocking(move || {
-            let (lines, entries) = {
-                let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
-                (std::mem::take(&mut book.unwritten), book.entries)
-            };
-            let written = file.append(&lines, entries);
-            if written.is_err() {
-                book.lock().unwrap_or_else(PoisonError::into_inner).forget();
-                file.entries = 0;
-            }
-            written
-        });
-        match written.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Error::Unknown(format!("the ledger could not be written: {error}"))),
-            Err(error) => Err(Error::Unknown(format!("the ledger's writer ended: {error}"))),
-        }
-    }
-
-    async fn read_again(&self) -> Result<(), Error> {
-        let Some(file) = &self.file else { return Ok(()) };
-        let mut file = Arc::clone(file).lock_owned().await;
-        let book = Arc::clone(&self.book);
-        let read = tokio::task::spawn_blocking(move || {
-            let is_read = || book.lock().unwrap_or_else(PoisonError::into_inner).ledger.is_some();
-            // Whoever had the file before may have done it.
-            if !is_read() {
-                let ledger = file.read_again()?;
-                book.lock().unwrap_or_else(PoisonError::into_inner).ledger = Some(ledger);
-            }
-            Ok::<(), OpenError>(())
-        });
-        let unavailable = |reason| Error::Unavailable { reason, after: None };
-        match read.await {
-            Ok(read) => read.map_err(|error| unavailable(error.to_string())),
-            Err(error) => Err(unavailable(error.to_string())),
+            Keeping::File(queue) => queue.ask(key, request).await,
         }
     }
 }
 
-impl Book {
-    fn new(ledger: Ledger) -> Self {
-        Self {
-            ledger: Some(ledger),
-            unwritten: Vec::new(),
-            entries: 0,
-            era: 0,
-        }
-    }
-
-    fn enter(&mut self, key: &str, request: Request) -> Result<(Answer, Place), Error> {
-        let Some(ledger) = &mut self.ledger else {
-            return Err(Error::Unavailable {
-                reason: "the ledger is being read".into(),
-                after: None,
-            });
-        };
-        let answer = match ledger.find(key, &request).map_err(Error::Contradiction)? {
-            Some(answer) => answer,
-            None => {
-                let answer = ledger.decide(&request).map_err(Error::Contradiction)?;
-                let entry = Entry {
-                    key: key.into(),
-                    request,
-                    answer: answer.clone(),
-                };
-                let line = serde_json::to_vec(&entry).expect("an entry serialises");
-                ledger.apply(entry);
-                self.unwritten.extend_from_slice(&line);
-                self.unwritten.push(b'\n');
-                self.entries += 1;
-                answer
-            }
-        };
-        Ok((
-            answer,
-            Place {
-                entries: self.entries,
-                era: self.era,
-            },
-        ))
-    }
-
-    /// What was entered since the last good write has not happened.
-    fn forget(&mut self) {
-        *self = Self {
-            ledger: None,
-            unwritten: Vec::new(),
-            entries: 0,
-            era: self.era + 1,
-        };
-    }
+/// What a panic has left behind is sound: each change is made at once, or read anew.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]

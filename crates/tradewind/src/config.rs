@@ -15,6 +15,7 @@ use value::Setting;
 pub use value::{Concealed, List, Span};
 
 use crate::buses::BusUrl;
+use crate::data::DataDirectory;
 use crate::stores::{Place, StoreUrl};
 
 /// The file looked for in the working directory unless `--config` names another.
@@ -111,6 +112,9 @@ settings! {
     request_timeout: Span = "30s";
     /// How long a confirmed order waits for its payment.
     payment_window: Span = "30m";
+    /// The file in which the simulated payment provider keeps its ledger: one for all replicas of payments. Without it the ledger
+    /// is in the data directory.
+    simulated_ledger: Option<PathBuf> = "";
     /// A directory with message templates that replace the built-in ones.
     templates: Option<PathBuf> = "";
     /// The first admin's e-mail, made at the first start.
@@ -338,6 +342,12 @@ impl Config {
             Service::Events => &self.events_url,
         };
         replicas
+    }
+
+    /// Where the ledger of the simulated payment provider is.
+    #[must_use]
+    pub fn ledger(&self, data: &DataDirectory) -> PathBuf {
+        self.simulated_ledger.clone().unwrap_or_else(|| data.ledger())
     }
 
     fn check(&self) -> Result<()> {

@@ -70,7 +70,7 @@ impl DataDirectory {
         self.path.join(format!("{service}.sqlite"))
     }
 
-    /// The ledger of the simulated payment provider.
+    /// The ledger of the simulated payment provider, unless it is elsewhere.
     #[must_use]
     pub fn ledger(&self) -> PathBuf {
         self.path.join("payment-ledger.jsonl")

@@ -109,8 +109,25 @@ fn hash(value: &impl Hash) -> u64 {
 }
 
 impl Ledger {
+    /// Answers a request under its key, once. If it is new, its line is added to `lines`, for the file.
+    pub(crate) fn answer(&mut self, key: &str, request: Request, lines: &mut Vec<u8>) -> Result<Answer, String> {
+        if let Some(answer) = self.find(key, &request)? {
+            return Ok(answer);
+        }
+        let answer = self.decide(&request)?;
+        let entry = Entry {
+            key: key.into(),
+            request,
+            answer: answer.clone(),
+        };
+        serde_json::to_writer(&mut *lines, &entry).expect("an entry serialises");
+        lines.push(b'\n');
+        self.apply(entry);
+        Ok(answer)
+    }
+
     /// The answer that was given under this key. Another request under the same key is a contradiction.
-    pub(crate) fn find(&self, key: &str, request: &Request) -> Result<Option<Answer>, String> {
+    fn find(&self, key: &str, request: &Request) -> Result<Option<Answer>, String> {
         match self.answers.get(&KeyHash::of(key)) {
             Some((first, answer)) if *first == hash(request) => Ok(Some(answer.clone())),
             Some(_) => Err(format!("the idempotency key {key} was used for another request")),
@@ -119,7 +136,7 @@ impl Ledger {
     }
 
     /// How a request that is made for the first time is answered. What cannot be is a contradiction.
-    pub(crate) fn decide(&self, request: &Request) -> Result<Answer, String> {
+    fn decide(&self, request: &Request) -> Result<Answer, String> {
         let code = |code: &str| Slug::try_from(code).expect("a constant word");
         let (&Request::Authorise { payment, .. }
         | &Request::Act { payment, .. }

@@ -1,11 +1,16 @@
 use std::fs;
 use std::io::Write;
+use std::path::PathBuf;
 
 use contracts::{Currency, Money, OrderId, RefundId};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use super::file::LedgerFile;
 use super::*;
+
+mod processes;
+mod shared;
 
 fn usd(amount: i64) -> Money {
     Money::new(amount, Currency::USD).unwrap()
@@ -150,6 +155,14 @@ async fn money_that_is_not_there_is_neither_taken_nor_given_back() {
     );
 }
 
+/// The open file of a ledger that is not in memory.
+fn file_of(provider: &Simulated) -> MutexGuard<'_, Option<LedgerFile>> {
+    match &provider.keeping {
+        Keeping::File(queue) => locked(&queue.file),
+        Keeping::Memory(_) => panic!("it has no file"),
+    }
+}
+
 /// A ledger file with a payment captured, one voided and one declined.
 async fn written(directory: &TempDir) -> (std::path::PathBuf, Vec<(PaymentId, Account)>) {
     let path = directory.path().join("ledger.jsonl");
@@ -205,19 +218,11 @@ async fn a_damaged_line_in_the_middle_is_not_passed_over() {
 }
 
 #[tokio::test]
-async fn a_ledger_is_open_once() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("ledger.jsonl");
-    let _first = Simulated::open(&path).unwrap();
-    assert!(matches!(Simulated::open(&path), Err(OpenError::InUse { .. })));
-}
-
-#[tokio::test]
 async fn what_could_not_be_written_is_unknown_and_has_not_happened() {
     let directory = TempDir::new().unwrap();
     let (path, accounts) = written(&directory).await;
     let provider = Simulated::open(&path).unwrap();
-    provider.file.as_ref().unwrap().lock().await.break_for_test();
+    file_of(&provider).as_mut().unwrap().break_for_test();
     let key = format!("authorise/{}", payment(9));
     let charge = Charge {
         payment_id: payment(9),
@@ -259,6 +264,6 @@ async fn calls_that_come_together_share_a_flush() {
         call.await.unwrap();
     }
     assert_eq!(provider.accounts().len(), 1000);
-    let flushes = provider.file.as_ref().unwrap().lock().await.flushes;
+    let flushes = file_of(&provider).as_ref().unwrap().flushes;
     assert!(flushes < 200, "{flushes} flushes");
 }

@@ -5,6 +5,7 @@
 mod faults;
 mod golden;
 mod interleavings;
+mod ledgers;
 mod pay;
 mod refunds;
 mod repeats;

@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use crate::bench::limit::{Keeping, Kept};
 use crate::commands::serve::OwnServer;
 use crate::config::Config;
+use crate::data::DataDirectory;
 use crate::system::Around;
 
 /// Takes the body of an order, and answers with it.
@@ -137,6 +138,10 @@ pub async fn run(options: &Options) -> Result<()> {
         ("admin_email", ADMIN),
         ("admin_password", PASSWORD),
     ])?;
+    // The provider of each measurement knows nothing, whatever the database has seen.
+    std::fs::create_dir_all(&options.data)?;
+    let ledger = config.ledger(&DataDirectory::imagine(&options.data)?);
+    std::fs::File::options().create(true).append(true).open(ledger)?;
     let (valve, is_open) = watch::channel(true);
     let kept = config.store.as_ref().map(|store| (store, Arc::new(Kept::default())));
     let tapped = Tapped {

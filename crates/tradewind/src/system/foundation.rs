@@ -112,7 +112,12 @@ impl Foundation<'_> {
                 (orders.router(), orders.consumers().clone())
             }
             Service::Payments => {
-                let provider = Simulated::open(&self.data.ledger()).context("cannot open the payment ledger")?;
+                let ledger = self.config.ledger(self.data);
+                let opened = match engine.is_shared() {
+                    true => Simulated::open_for(&engine, &ledger).await,
+                    false => Simulated::open(&ledger).map_err(Into::into),
+                };
+                let provider = opened.context("cannot open the payment ledger")?;
                 let provider = self.around.provider(Arc::new(provider));
                 let payments = payments::Payments::start(engine, bus, verifier, provider).await?;
                 (payments.router(), payments.consumers().clone())
