@@ -58,9 +58,21 @@ impl Books {
     /// Where the server's configuration says.
     pub fn of(server: &Server) -> Self {
         let config = Config::read(None, b"", server.environment().clone()).unwrap();
-        let data = DataDirectory::imagine(&server.data()).unwrap();
+        Self::configured(&config, &DataDirectory::imagine(&server.data()).unwrap())
+    }
+
+    /// Where this file of settings says, of processes that run in its directory.
+    pub fn of_settings(file: &Path) -> Self {
+        let text = std::fs::read_to_string(file).unwrap();
+        let mut config = Config::read(Some((file, &text)), b"", BTreeMap::new()).unwrap();
+        let place = file.parent().unwrap();
+        config.simulated_ledger = config.simulated_ledger.map(|ledger| place.join(ledger));
+        Self::configured(&config, &DataDirectory::imagine(place).unwrap())
+    }
+
+    fn configured(config: &Config, data: &DataDirectory) -> Self {
         let stores = Service::ALL.iter().map(|&service| {
-            let place = Place::of(service, &config, &data);
+            let place = Place::of(service, config, data);
             let store = match place.file() {
                 Some(path) => Store::File(StoreFile(path.to_owned())),
                 None => Store::Database(Database::open(service.as_str(), place)),
@@ -68,7 +80,7 @@ impl Books {
             (service.as_str(), store)
         });
         Self {
-            ledger: config.ledger(&data),
+            ledger: config.ledger(data),
             stores: stores.collect(),
         }
     }

@@ -7,20 +7,17 @@ mod fixture;
 #[expect(dead_code, reason = "each file of tests uses another part of it")]
 mod support;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fixture::Cluster;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use servers::Kind;
-use support::{Actor, eventually, id_of, signal, unique, within};
+use support::{eventually, id_of};
 
 /// Buyers of the last units, and how many units there are.
 const BUYERS: usize = 60;
 const UNITS: u64 = 20;
-/// How long it takes until others have the lanes of a process that answers no more, and a margin.
-const RELIEVED_MAX: Duration = Duration::from_secs(60);
 
 async fn a_shop_of_many_processes_takes_an_order_from_sign_up_to_the_mail(kind: Kind) {
     let cluster = Cluster::start(kind).await;
@@ -107,150 +104,6 @@ async fn a_broker_that_lost_everything_is_healed_by_republishing(kind: Kind) {
     .await;
 }
 
-/// How long each restarted process is left alone.
-const BETWEEN_RESTARTS: Duration = Duration::from_millis(500);
-/// Of so many orders one is paid while others are placed.
-const PAID_OF: usize = 3;
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// Repeats under its key what is refused because its outcome is not known, as any client should, and says how often it was.
-async fn insist(buyer: &Actor, path: &str, body: Value) -> (Value, usize) {
-    let key = unique("key");
-    let mut unanswered = 0;
-    loop {
-        let answer = buyer.post(path, body.clone()).key(&key).await;
-        match answer.status {
-            201 => return (answer.json, unanswered),
-            409 | 503 => unanswered += 1,
-            _ => panic!("{answer}"),
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-}
-
-async fn replicas_are_restarted_one_after_the_other_and_no_request_fails(kind: Kind) {
-    let mut cluster = Cluster::start_twice(kind).await;
-    let (admin, customer) = (cluster.gateway.admin().await, cluster.gateway.customer().await);
-    let product = admin.product(100_000).await;
-    let (stop, mut stopped) = tokio::sync::watch::channel(false);
-    let (buyer, wanted) = (customer.clone(), product.clone());
-    let load = tokio::spawn(async move {
-        let (mut orders, mut payments, mut unanswered) = (Vec::new(), BTreeMap::new(), 0);
-        while !*stopped.borrow_and_update() {
-            let lines = json!({"lines": [{"sku": wanted.sku, "quantity": 1}]});
-            let (order, again) = insist(&buyer, "/api/orders", lines).await;
-            unanswered += again;
-            let id = id_of(&order);
-            // What only asks is never refused.
-            buyer.get(&format!("/api/orders/{id}")).await.expect(200);
-            buyer.get(&wanted.path()).await.expect(200);
-            if orders.len().is_multiple_of(PAID_OF) {
-                let (payment, again) = insist(&buyer, "/api/payments", json!({"order_id": id})).await;
-                unanswered += again;
-                buyer
-                    .get(&format!("/api/payments/{}", id_of(&payment)))
-                    .await
-                    .expect(200);
-                payments.insert(id_of(&payment), id.clone());
-            }
-            orders.push(id);
-        }
-        (orders, payments, unanswered)
-    });
-    let restarted = [
-        "catalog",
-        "inventory",
-        "orders",
-        "payments",
-        "notifications",
-        "events",
-        "users",
-    ];
-    for name in restarted {
-        for replica in 0..2 {
-            cluster.services.get_mut(name).unwrap()[replica].restart().await;
-            tokio::time::sleep(BETWEEN_RESTARTS).await;
-        }
-    }
-    stop.send_replace(true);
-    let (orders, payments, unanswered) = load.await.unwrap();
-    println!(
-        "{} orders and {} payments, asked for {unanswered} times more",
-        orders.len(),
-        payments.len()
-    );
-    for (number, order) in orders.iter().enumerate() {
-        let is_paid = number.is_multiple_of(PAID_OF);
-        customer
-            .until_order(order, if is_paid { "paid" } else { "confirmed" })
-            .await;
-    }
-    let (taken, sold) = (orders.len() as u64, payments.len() as u64);
-    admin
-        .until_stock(&product, (100_000 - sold, taken - sold, 100_000 - taken))
-        .await;
-    let charged = payments.keys().map(|payment| (payment.clone(), product.cents));
-    assert_eq!(captured(&cluster.ledger()), charged.collect());
-}
-
-/// What the provider has taken, by payment. Each line of its ledger stands for money that was moved, or held.
-fn captured(ledger: &[Value]) -> BTreeMap<String, u64> {
-    let (mut held, mut captured) = (BTreeMap::new(), BTreeMap::new());
-    for entry in ledger {
-        let payment = entry["payment"].as_str().unwrap().to_owned();
-        let before = match (entry["request"].as_str(), entry["answer"].as_str()) {
-            (Some("authorise"), Some("authorised")) => {
-                held.insert(payment, entry["amount"]["amount"].as_u64().unwrap())
-            }
-            (Some("capture"), Some("captured")) => captured.insert(payment.clone(), held[&payment]),
-            _ => panic!("nobody asked for {entry}"),
-        };
-        assert_eq!(before, None, "{entry} once more");
-    }
-    captured
-}
-
-async fn a_replica_that_stands_still_or_is_killed_is_relieved(kind: Kind) {
-    let mut cluster = Cluster::start_twice(kind).await;
-    let (admin, customer) = (cluster.gateway.admin().await, cluster.gateway.customer().await);
-    let product = admin.product(1000).await;
-    customer.confirmed_order(&product, 1).await;
-    // Past its lease, and then it goes on as if nothing had been.
-    let frozen = cluster.services["inventory"][0].pid();
-    signal("STOP", frozen);
-    let mut orders = join_all((0..20).map(|_| customer.place_order(&product, 1))).await;
-    for order in &orders {
-        within(RELIEVED_MAX, "the order is decided", async || {
-            let order = customer.get(&format!("/api/orders/{}", id_of(order))).await.expect(200);
-            (order.json["status"] == "confirmed").then_some(())
-        })
-        .await;
-    }
-    signal("CONT", frozen);
-    let paid = id_of(&customer.place_order(&product, 1).await);
-    for name in ["orders", "payments"] {
-        cluster.services.get_mut(name).unwrap()[1].kill();
-    }
-    orders.extend(join_all((0..20).map(|_| customer.place_order(&product, 1))).await);
-    for order in &orders {
-        within(RELIEVED_MAX, "the order is decided", async || {
-            let order = customer.get(&format!("/api/orders/{}", id_of(order))).await.expect(200);
-            (order.json["status"] == "confirmed").then_some(())
-        })
-        .await;
-    }
-    let (payment, _) = insist(&customer, "/api/payments", json!({"order_id": paid})).await;
-    within(RELIEVED_MAX, "the order is paid", async || {
-        let order = customer.get(&format!("/api/orders/{paid}")).await.expect(200);
-        (order.json["status"] == "paid").then_some(())
-    })
-    .await;
-    let taken = orders.len() as u64 + 2;
-    admin.until_stock(&product, (999, taken - 1, 1000 - taken)).await;
-    let charged = BTreeMap::from([(id_of(&payment), product.cents)]);
-    assert_eq!(captured(&cluster.ledger()), charged);
-}
-
 /// What a command prints that acts on the cluster.
 fn run(cluster: &Cluster, arguments: &[&str]) -> Value {
     let mut command = cluster.gateway.command();
@@ -291,16 +144,6 @@ macro_rules! on {
             #[tokio::test(flavor = "multi_thread")]
             async fn a_broker_that_lost_everything_is_healed_by_republishing() {
                 super::a_broker_that_lost_everything_is_healed_by_republishing($kind).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread")]
-            async fn replicas_are_restarted_one_after_the_other_and_no_request_fails() {
-                super::replicas_are_restarted_one_after_the_other_and_no_request_fails($kind).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread")]
-            async fn a_replica_that_stands_still_or_is_killed_is_relieved() {
-                super::a_replica_that_stands_still_or_is_killed_is_relieved($kind).await;
             }
         }
     };

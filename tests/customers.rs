@@ -96,14 +96,14 @@ impl Told {
     }
 
     /// P11: The same request under the same key has the same answer, after all those restarts.
-    pub async fn assert_keys_answer_as_they_did(&self, server: &Server) {
+    pub async fn assert_keys_answer_as_they_did(&self, nobody: &Actor) {
         let mut signed_in = BTreeMap::new();
         for keyed in self.keyed.iter().step_by(1 + self.keyed.len() / KEYS_REPEATED) {
             let customer = match signed_in.entry(&keyed.customer.id) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
                     let Actor { email, password, .. } = &keyed.customer;
-                    new.insert(server.anonymous().signed_in(email, password).await)
+                    new.insert(nobody.signed_in(email, password).await)
                 }
             };
             let again = customer.post(&keyed.path, keyed.body.clone()).key(&keyed.key).await;
@@ -159,8 +159,8 @@ impl Shop {
 }
 
 impl Load {
-    pub async fn start(server: &Server, dice: &mut Dice) -> Self {
-        let admin = server.admin().await;
+    /// Where somebody without a token is, with the admin there for staff.
+    pub async fn start(nobody: &Actor, admin: Actor, dice: &mut Dice) -> Self {
         let products = futures::stream::iter(STOCKS)
             .then(|stock| admin.product(stock))
             .collect::<Vec<_>>()
@@ -171,7 +171,7 @@ impl Load {
             .map(|(product, stock)| (product.sku.clone(), stock))
             .collect();
         let shop = Shop {
-            url: Arc::new(RwLock::new(server.url().to_owned())),
+            url: Arc::new(RwLock::new(nobody.base.clone())),
             closed: Arc::default(),
             clock_jumped: Arc::default(),
             told: Arc::new(Mutex::new(Told {
@@ -186,7 +186,7 @@ impl Load {
         });
         let mut working = JoinSet::new();
         for _ in 0..CUSTOMERS {
-            let actor = server.customer().await;
+            let actor = nobody.sign_up().await;
             for _ in 0..ERRANDS_AT_ONCE {
                 let customer = Person {
                     actor: Mutex::new(actor.clone()),

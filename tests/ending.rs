@@ -19,7 +19,7 @@ use support::Server;
 async fn a_process_that_is_asked_to_end_loses_nothing_that_it_acknowledged() {
     let mut dice = Dice::new(u64::from(std::process::id()));
     let mut server = Server::start().await;
-    let load = Load::start(&server, &mut dice).await;
+    let load = Load::start(&server.anonymous(), server.admin().await, &mut dice).await;
     for _ in 0..2 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         // It checks that the exit code is 0.
@@ -28,8 +28,8 @@ async fn a_process_that_is_asked_to_end_loses_nothing_that_it_acknowledged() {
         load.goes_on_at(&server);
     }
     let told = load.end().await;
-    settled::wait(&server).await;
-    told.assert_keys_answer_as_they_did(&server).await;
+    settled::wait(&Books::of(&server)).await;
+    told.assert_keys_answer_as_they_did(&server.anonymous()).await;
     server.stop();
     // Before anybody reads: a reader makes such files itself.
     for (service, _) in SERVICES {

@@ -1,83 +1,16 @@
 //! The shops in `deploy`, started from the files that people are given.
 #![expect(clippy::unwrap_used, reason = "what is not as expected should stop the test")]
 
+mod deployed;
 #[expect(dead_code, reason = "each file of tests uses another part of it")]
 mod support;
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
-use servers::{Deployed, Deployment, Fresh, Kind};
-use support::{ADMIN_EMAIL, Actor, eventually};
-use tempfile::TempDir;
-
-/// How much of each log a failing test shows.
-const LOG_SHOWN_BYTES: usize = 4000;
-
-struct Shop {
-    deployed: Deployed,
-    _databases: Vec<Fresh>,
-    _place: TempDir,
-}
-
-impl Shop {
-    /// On the servers that tests share. Where a shop does not name its broker, it is this one.
-    fn start(name: &str, broker: Kind) -> Self {
-        let deployment = Deployment::read(name).unwrap();
-        if deployment.has_nginx().unwrap() {
-            servers::install_nginx().unwrap();
-        }
-        let (mut urls, mut databases) = (BTreeMap::new(), Vec::new());
-        for server in deployment.servers() {
-            let kind = match &*server {
-                "broker" => broker,
-                server => server.parse().unwrap(),
-            };
-            let url = if Kind::DATABASES.contains(&kind) {
-                let fresh = Fresh::new(kind).unwrap();
-                let url = match kind {
-                    // It is the store of one service, whose database must be there.
-                    Kind::Mariadb if server == "mariadb" => fresh.url_for("shop").unwrap(),
-                    _ => fresh.url(),
-                };
-                databases.push(fresh);
-                url
-            } else {
-                format!("{}?prefix={}", kind.shared(), servers::unique_name())
-            };
-            urls.insert(server, url);
-        }
-        let place = tempfile::tempdir().unwrap();
-        let binary = Path::new(env!("CARGO_BIN_EXE_tradewind"));
-        Self {
-            deployed: deployment.start(binary, &urls, place.path()).unwrap(),
-            _databases: databases,
-            _place: place,
-        }
-    }
-
-    fn anonymous(&self) -> Actor {
-        Actor::at(self.deployed.way_in())
-    }
-
-    async fn admin(&self) -> Actor {
-        let nobody = self.anonymous();
-        nobody.signed_in(ADMIN_EMAIL, self.deployed.password()).await
-    }
-}
-
-impl Drop for Shop {
-    fn drop(&mut self) {
-        for part in self.deployed.parts().iter().filter(|_| std::thread::panicking()) {
-            let log = std::fs::read(part.log()).unwrap_or_default();
-            let from = log.len().saturating_sub(LOG_SHOWN_BYTES);
-            eprintln!("---- {} ----\n{}", part.name(), String::from_utf8_lossy(&log[from..]));
-        }
-    }
-}
+use deployed::Shop;
+use servers::{Deployment, Kind};
+use support::eventually;
 
 async fn an_order_is_paid_and_told_of(name: &str) {
-    let shop = Shop::start(&format!("examples/{name}"), Kind::Nats);
+    let shop = Shop::start(&Deployment::read(&format!("examples/{name}")).unwrap(), Kind::Nats);
     let (admin, customer) = (shop.admin().await, shop.anonymous().sign_up().await);
     let product = admin.product(10).await;
     let (order, _) = customer.paid_order(&product, 2).await;
@@ -116,7 +49,7 @@ examples! {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_of_each_behind_nginx_one_may_be_killed() {
-    let mut shop = Shop::start("cluster", Kind::Nats);
+    let mut shop = Shop::start(&Deployment::read("cluster").unwrap(), Kind::Nats);
     let (admin, customer) = (shop.admin().await, shop.anonymous().sign_up().await);
     let product = admin.product(10).await;
     let mut stream = customer.stream("", None).await;

@@ -48,7 +48,12 @@ impl Shop {
             .with("store", &database.url())
             .with("request_timeout", REQUEST_TIMEOUT);
         let server = settings.start().await;
-        let load = Load::start(&server, &mut Dice::new(u64::from(std::process::id()))).await;
+        let load = Load::start(
+            &server.anonymous(),
+            server.admin().await,
+            &mut Dice::new(u64::from(std::process::id())),
+        )
+        .await;
         tokio::time::sleep(LOAD).await;
         Self {
             server,
@@ -110,8 +115,8 @@ impl Shop {
             _directory,
         } = self;
         let told = load.end().await;
-        settled::wait(&server).await;
-        told.assert_keys_answer_as_they_did(&server).await;
+        settled::wait(&Books::of(&server)).await;
+        told.assert_keys_answer_as_they_did(&server.anonymous()).await;
         server.stop();
         settled::assert_books_are_right(&Books::of(&server), &told);
         assert_views_equal_the_fold(&server);

@@ -12,20 +12,19 @@ use testkit::books::{
 
 use crate::books::{Books, SERVICES};
 use crate::customers::Told;
-use crate::support::{Server, id_of};
+use crate::support::id_of;
 
 /// After a crash everything has settled within this time.
 const SETTLED_SECONDS: u64 = 60;
 const GLANCE: Duration = Duration::from_millis(100);
 
 /// Waits until nothing is left to be done, and nothing more happens.
-pub async fn wait(server: &Server) {
-    let books = Books::of(server);
+pub async fn wait(books: &Books) {
     let heads = || SERVICES.map(|(service, _)| books.head(service).0);
     let (mut left, mut before) = (Vec::new(), None);
     let settling = async {
         loop {
-            left = unsettled(&books);
+            left = unsettled(books);
             let now = heads();
             if left.is_empty() && before == Some(now) {
                 return;

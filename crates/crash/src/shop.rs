@@ -68,7 +68,7 @@ impl Shop {
             ..Plan::default()
         };
         let server = Self::serve(directory, &plan).await?;
-        let load = Load::start(&server, dice).await;
+        let load = Load::start(&server.anonymous(), server.admin().await, dice).await;
         Ok(Self {
             server,
             is_up: true,
@@ -360,8 +360,8 @@ impl Shop {
             ..
         } = self;
         let told = load.end().await;
-        settled::wait(&server).await;
-        told.assert_keys_answer_as_they_did(&server).await;
+        settled::wait(&Books::of(&server)).await;
+        told.assert_keys_answer_as_they_did(&server.anonymous()).await;
         server.stop();
         let books = Books::of(&server);
         settled::assert_books_are_right(&books, &told);

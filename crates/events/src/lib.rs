@@ -23,7 +23,6 @@ use kernel::store::{EVENT_BYTES_MAX, StoreError};
 use kernel::unit::Views;
 use kernel::writer;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
 mod access;
 mod entry;
@@ -61,7 +60,6 @@ pub struct Events {
     feed: Arc<Feed<entry::Readable>>,
     access: Arc<access::Access>,
     seats: Arc<seats::Seats>,
-    closed: Arc<watch::Sender<bool>>,
 }
 
 /// A custom event that was published.
@@ -104,7 +102,6 @@ impl Events {
             feed,
             access,
             seats: Arc::default(),
-            closed: Arc::new(watch::Sender::new(false)),
         })
     }
 
@@ -211,16 +208,6 @@ impl Events {
             user,
             expires_at,
         };
-        let ended = {
-            let (stopping, mut closed) = (self.engine.stopping(), self.closed.subscribe());
-            async move {
-                tokio::select! {
-                    biased;
-                    () = stopping => {}
-                    _ = closed.wait_for(|closed| *closed) => {}
-                }
-            }
-        };
         let clock = Arc::clone(self.engine.clock());
         Ok(Live::new(
             clock,
@@ -229,13 +216,7 @@ impl Events {
             filter,
             admission,
             seat,
-            Box::pin(ended),
+            Box::pin(self.engine.stopping()),
         ))
-    }
-
-    /// Ends all live streams, and those that are still opened. A server that drains its requests before it stops the
-    /// services calls it first: a stream never ends by itself.
-    pub fn close_streams(&self) {
-        self.closed.send_replace(true);
     }
 }

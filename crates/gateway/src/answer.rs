@@ -2,10 +2,13 @@
 
 use axum::body::{Body, HttpBody};
 use axum::response::Response;
+use futures::StreamExt as _;
 use http::StatusCode;
 use http::header::{
-    ALLOW, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, HeaderMap, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
+use tokio::sync::watch;
 
 /// Tells browsers to take an answer for nothing but what it says it is. A page that needs more says so itself.
 pub(crate) fn protect(headers: &mut HeaderMap) {
@@ -17,6 +20,21 @@ pub(crate) fn protect(headers: &mut HeaderMap) {
     if !headers.contains_key(REFERRER_POLICY) {
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     }
+}
+
+/// Whether it goes on for as long as somebody reads it.
+pub(crate) fn is_live(response: &Response) -> bool {
+    let content_type = response.headers().get(CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// A live answer that ends when the gateway closes.
+pub(crate) fn until(response: Response, mut closing: watch::Receiver<bool>) -> Response {
+    let closed = async move {
+        // Who would say so is gone with the gateway.
+        let _ = closing.wait_for(|closing| *closing).await;
+    };
+    response.map(|body| Body::from_stream(body.into_data_stream().take_until(Box::pin(closed))))
 }
 
 /// The answer to `HEAD`: that to `GET`, without its body.

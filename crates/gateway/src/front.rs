@@ -13,11 +13,12 @@ use http::{Method, StatusCode, Uri};
 use kernel::auth::{Caller, Verifier};
 use kernel::clock::{Clock, Ids};
 use kernel::http::{REQUEST_ID, Series, TRACEPARENT};
+use tokio::sync::watch;
 use tower::{Layer, ServiceExt};
 use tower_http::cors::CorsLayer;
 
 use crate::admission::Refused;
-use crate::answer::{options, protect, without_body};
+use crate::answer::{is_live, options, protect, until, without_body};
 use crate::config::Config;
 use crate::limit::{Announced, RateLimiter, Tally};
 use crate::page::Pages;
@@ -36,6 +37,8 @@ pub(crate) struct Front {
     pub(crate) announced: Announced,
     pub(crate) cors: Option<CorsLayer>,
     pub(crate) pages: Pages,
+    /// Whether live streams end.
+    pub(crate) closing: watch::Sender<bool>,
     /// One for each row of the routing table, and one for what is not in it.
     pub(crate) series: [Series; ROUTES.len() + 1],
 }
@@ -192,7 +195,10 @@ impl Front {
         if inflow.is_too_large() && response.status() != StatusCode::PAYLOAD_TOO_LARGE {
             return Err(Error::BodyTooLarge.into());
         }
-        Ok(response)
+        Ok(match is_live(&response) {
+            true => until(response, self.closing.subscribe()),
+            false => response,
+        })
     }
 
     async fn ask(&self, route: &Route, caller: Option<Caller>, request: Request) -> Result<Response, Refused> {

@@ -1,6 +1,7 @@
 //! How far the events of each service have come: each tells of itself, and operators see one list.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -13,12 +14,15 @@ use kernel::auth::Caller;
 use kernel::http::{Failure, Json};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 
 use crate::Error;
 use crate::dead_letters::in_the_same_name;
 use crate::upstream::Upstream;
 
 pub(crate) const PATH: &str = "/api/journals";
+/// How long each service is waited for: one that stands still keeps nothing back of the others.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Eight lanes of a few consumers.
 const JOURNAL_BYTES_MAX: usize = 256 * 1024;
 
@@ -57,7 +61,8 @@ async fn all(
     }
     let asked = upstreams.iter().map(async |(&service, upstream)| {
         let request = in_the_same_name(parts, &format!("{PATH}/{service}"));
-        (service, read(upstream, request).await)
+        let journal = timeout(ANSWER_MAX, read(upstream, request)).await;
+        (service, journal.ok().flatten())
     });
     let (mut data, mut missing) = (Vec::new(), Vec::new());
     for (service, journal) in join_all(asked).await {

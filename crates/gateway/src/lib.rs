@@ -71,6 +71,7 @@ use futures::future::BoxFuture;
 use kernel::auth::Verifier;
 use kernel::clock::{Clock, Ids};
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
 
 pub use config::Config;
 pub use error::Error;
@@ -109,6 +110,7 @@ impl Gateway {
             announced: Announced::new(&config.rate_limit),
             cors: cors::layer(&config.cors_origins),
             pages: Pages::new(),
+            closing: watch::Sender::new(false),
             series: Default::default(),
             config,
             upstreams,
@@ -156,6 +158,14 @@ impl Gateway {
 #[derive(Clone, Debug)]
 pub struct FrontDoor {
     front: Arc<Front>,
+}
+
+impl FrontDoor {
+    /// Ends all live streams, wherever they come from, and those that are still opened. A server that lets its requests finish
+    /// calls it first: a stream never ends by itself.
+    pub fn close_streams(&self) {
+        self.front.closing.send_replace(true);
+    }
 }
 
 impl<B> tower::Service<http::Request<B>> for FrontDoor

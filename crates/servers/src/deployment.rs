@@ -6,6 +6,7 @@ mod filled;
 mod procfile;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -35,6 +36,8 @@ const URL: &str = "_URL";
 const SECRETS: [&str; 2] = ["SERVICE_SECRET", ADMIN_PASSWORD];
 const ADMIN_PASSWORD: &str = "ADMIN_PASSWORD";
 const SECRET_BYTES: usize = 16;
+/// How a process ends that finished what it had accepted.
+const IN_ORDER: &str = "exit status: 0";
 /// How long an answer is waited for.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 
@@ -87,6 +90,13 @@ impl Deployment {
         Ok(lines.iter().any(|line| line.program == "nginx"))
     }
 
+    /// With another setting for all of its processes.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        let _ = writeln!(self.settings, "{name} = {value:?}");
+        self
+    }
+
     /// Starts all processes below this directory, and waits until each is ready. The URLs are by the servers' names. If the thread that
     /// calls this ends, so do they.
     pub fn start(&self, binary: &Path, urls: &BTreeMap<String, String>, directory: &Path) -> Result<Deployed> {
@@ -114,6 +124,7 @@ impl Deployment {
         }
         let mut deployed = Deployed {
             parts: Vec::new(),
+            place: place.clone(),
             password: values.remove(ADMIN_PASSWORD).expect("it is made up"),
         };
         for line in procfile::parse(&procfile)? {
@@ -130,6 +141,7 @@ impl Deployment {
 #[derive(Debug)]
 pub struct Deployed {
     parts: Vec<Part>,
+    place: PathBuf,
     password: String,
 }
 
@@ -138,6 +150,18 @@ impl Deployed {
     #[must_use]
     pub fn parts(&self) -> &[Part] {
         &self.parts
+    }
+
+    /// Where they run: what is relative in their settings is so to this.
+    #[must_use]
+    pub fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// The file with the settings of all.
+    #[must_use]
+    pub fn settings(&self) -> PathBuf {
+        self.place.join(SETTINGS)
     }
 
     /// One of them.
@@ -183,6 +207,7 @@ pub struct Part {
     name: String,
     url: String,
     log: PathBuf,
+    command: Command,
     process: Process,
     has_ended: bool,
 }
@@ -215,6 +240,7 @@ impl Part {
             name,
             url: format!("http://{listens}"),
             log,
+            command,
             process,
             has_ended: false,
         })
@@ -256,10 +282,43 @@ impl Part {
         self.process.id()
     }
 
+    /// Whether it was started, and neither stopped nor killed since.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        !self.has_ended
+    }
+
     /// Kills it with SIGKILL.
     pub fn kill(&mut self) -> Result<()> {
         self.has_ended = true;
         self.process.kill()
+    }
+
+    /// Asks it to end, and waits until it has, in order.
+    pub fn stop(&mut self) -> Result<()> {
+        self.has_ended = true;
+        self.process.ask_to_stop();
+        self.process.wait();
+        let how = self.process.has_ended();
+        ensure!(how.as_deref() == Some(IN_ORDER), "{} ended so: {how:?}", self.name);
+        Ok(())
+    }
+
+    /// Lets it stand still, until it is resumed.
+    pub fn pause(&self) -> Result<()> {
+        self.process.pause()
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) -> Result<()> {
+        self.process.signal_all(Signal::CONT)
+    }
+
+    /// Starts it again, where it was, after it was stopped or killed, and waits until it is ready.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.process = Process::start(&mut self.command, Signal::TERM, &self.log)?;
+        self.has_ended = false;
+        self.until_ready()
     }
 }
 

@@ -41,9 +41,10 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a command whose output goes to `log`.
+    /// Starts a command whose output is added to `log`.
     pub(crate) fn start(command: &mut Command, stop: Signal, log: &Path) -> Result<Self> {
-        let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        let output = File::options().create(true).append(true).open(log);
+        let output = output.with_context(|| format!("cannot write {}", log.display()))?;
         if APART.load(Ordering::Relaxed) {
             command.process_group(0);
         }

@@ -25,6 +25,8 @@ const DOTENV: &str = ".env";
 const PREFIX: &str = "TRADEWIND_";
 /// A name that is at least so like a setting's (Jaro-Winkler, from 0 to 1) is taken for a slip.
 const RESEMBLES: f64 = 0.85;
+/// What no list of words has.
+const SERVICE_SECRET_CHARACTERS_MIN: usize = 32;
 /// A variable that a command reads in place of an argument; it is no setting.
 const TOKEN: &str = "TRADEWIND_TOKEN";
 
@@ -121,7 +123,7 @@ settings! {
     admin_email: Option<Email> = "";
     /// The first admin's password.
     admin_password: Option<Concealed> = "";
-    /// What services show each other to get a token of their own.
+    /// What services show each other to get a token of their own: 32 characters or more.
     service_secret: Option<Concealed> = "";
 }
 
@@ -299,6 +301,7 @@ impl Config {
         let mut config = Self::parse(&mut values)?;
         config.notes = legacy::notes(&dotenv.into_iter().chain(environment).collect());
         config.check()?;
+        config.note_weak_secret();
         Ok(config)
     }
 
@@ -348,6 +351,16 @@ impl Config {
     #[must_use]
     pub fn ledger(&self, data: &DataDirectory) -> PathBuf {
         self.simulated_ledger.clone().unwrap_or_else(|| data.ledger())
+    }
+
+    fn note_weak_secret(&mut self) {
+        let secret = self.service_secret.as_ref();
+        if secret.is_some_and(|secret| secret.reveal().chars().count() < SERVICE_SECRET_CHARACTERS_MIN) {
+            self.notes.push(format!(
+                "service_secret has fewer than {SERVICE_SECRET_CHARACTERS_MIN} characters, and whoever guesses it reads addresses: make \
+                 one with `openssl rand -hex 32`"
+            ));
+        }
     }
 
     fn check(&self) -> Result<()> {
@@ -449,6 +462,20 @@ mod tests {
             let given = [("TRADEWIND_USERS_STORE", &*url), ("TRADEWIND_ORDERS_STORE", &*url)];
             assert_eq!(from_environment(&given).is_ok(), is_apart, "{scheme}");
         }
+    }
+
+    #[test]
+    fn a_secret_that_can_be_guessed_is_warned_of_and_not_shown() {
+        let notes = |secret: &str| {
+            let variables = BTreeMap::from([("TRADEWIND_SERVICE_SECRET".to_owned(), secret.to_owned())]);
+            Config::read(None, b"", variables).unwrap().notes
+        };
+        let said = notes("swordfish").concat();
+        assert!(
+            said.contains("fewer than 32 characters") && !said.contains("swordfish"),
+            "{said}"
+        );
+        assert_eq!(notes("0123456789abcdef0123456789abcdef"), [""; 0]);
     }
 
     #[test]

@@ -94,7 +94,6 @@ pub struct System {
     pub door: FrontDoor,
     /// For the first admin, if users runs here.
     pub users: Option<Users>,
-    events: Option<events::Events>,
     engines: BTreeMap<Service, Engine>,
     stores: Vec<Arc<dyn Opened>>,
     bus: Arc<dyn Bus>,
@@ -187,7 +186,6 @@ impl System {
         for &service in topology.services.iter().filter(|service| !apart.contains(service)) {
             started.push(foundation.start(service, &verifier, &access, users.as_ref()).await?);
         }
-        let mut events = None;
         if topology.runs(Service::Events) {
             let engine = foundation.engine(Service::Events);
             let running = events::Events::start(engine, &foundation.bus, &verifier, access).await?;
@@ -196,7 +194,6 @@ impl System {
                 router: running.router(),
                 consumers: running.consumers().clone(),
             });
-            events = Some(running);
         }
         if config.bus != BusUrl::Embedded || around.is_published_to() {
             for engine in foundation.engines.values() {
@@ -239,7 +236,6 @@ impl System {
         Ok(Self {
             door,
             users,
-            events,
             engines,
             stores,
             bus,
@@ -250,13 +246,6 @@ impl System {
     pub fn journal(&self, service: Service) -> &Arc<dyn Store> {
         let engine = self.engines.get(&service).expect("the service runs here");
         engine.reader().store()
-    }
-
-    /// Ends what would not end by itself. To be called before the requests under way are waited for.
-    pub fn close_streams(&self) {
-        if let Some(events) = &self.events {
-            events.close_streams();
-        }
     }
 
     /// Finishes what was accepted, gives lanes back, and closes the stores.

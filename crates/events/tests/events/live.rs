@@ -233,20 +233,6 @@ async fn a_stream_ends_when_the_service_stops() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn streams_end_when_the_server_closes_them_and_no_other_goes_on() {
-    let rig = rig().await;
-    let admin = rig.user(Role::Admin);
-    let mut live = rig.stream(admin, None).await;
-    live.next().await.unwrap();
-    rig.events.close_streams();
-    rig.publish("late").await;
-    assert_eq!(live.next().await, None);
-    let mut late = rig.stream(admin, None).await;
-    late.next().await.unwrap();
-    assert_eq!(late.next().await, None);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_stream_does_not_go_on_from_where_the_log_never_was() {
     let rig = rig().await;
     rig.publish("a").await;

@@ -1,4 +1,4 @@
-//! `tradewind serve`: everything in one process, until it is told to stop.
+//! `tradewind serve`: everything, or some of it, in one process until it is told to stop.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ pub async fn run(config: &Config, services: &[String], around: &dyn Around) -> R
     signals.wait().await;
     say("Tradewind finishes what was accepted");
     stop.cancel();
-    system.close_streams();
+    system.door.close_streams();
     let finish = async {
         serving.await?;
         system.stop().await;
@@ -149,7 +149,7 @@ impl OwnServer {
     /// Finishes what was accepted, and ends.
     pub async fn stop(self) -> Result<()> {
         self.stop.cancel();
-        self.system.close_streams();
+        self.system.door.close_streams();
         self.serving.await?;
         self.system.stop().await;
         // Requests that went to the background settle before the directory is let go.
