@@ -7,6 +7,7 @@ mod fixture;
 #[expect(dead_code, reason = "each file of tests uses another part of it")]
 mod support;
 
+use std::process::Command;
 use std::time::Duration;
 
 use fixture::Cluster;
@@ -104,16 +105,29 @@ async fn a_broker_that_lost_everything_is_healed_by_republishing(kind: Kind) {
     .await;
 }
 
+/// Real orders where they lie beside the repository, and a sample where not.
+async fn an_order_history_is_played_through_it_and_agrees_to_the_last_penny(kind: Kind) {
+    let cluster = Cluster::start(kind).await;
+    let mut replay = cluster.gateway.command();
+    replay.args(["replay", "--json", "--against", cluster.gateway.url()]);
+    let report = printed(replay.args(support::real_history()));
+    println!("{report:#}");
+    assert_eq!((&report["exact"], &report["differences"]), (&json!(true), &json!([])));
+    let played = report["orders"].as_object().unwrap().values();
+    assert!(played.map(|count| count.as_u64().unwrap()).sum::<u64>() > 20);
+}
+
 /// What a command prints that acts on the cluster.
 fn run(cluster: &Cluster, arguments: &[&str]) -> Value {
     let mut command = cluster.gateway.command();
-    let ended = command
-        .args(arguments)
-        .args(["--url", cluster.gateway.url()])
-        .output()
-        .unwrap();
+    printed(command.args(arguments).args(["--url", cluster.gateway.url()]))
+}
+
+/// What a command prints that succeeds.
+fn printed(command: &mut Command) -> Value {
+    let ended = command.output().unwrap();
     let said = String::from_utf8_lossy(&ended.stderr);
-    assert!(ended.status.success(), "{arguments:?}: {said}");
+    assert!(ended.status.success(), "{command:?}: {said}");
     serde_json::from_slice(&ended.stdout).unwrap()
 }
 
@@ -139,6 +153,11 @@ macro_rules! on {
             #[tokio::test(flavor = "multi_thread")]
             async fn the_last_units_are_sold_once_across_processes() {
                 super::the_last_units_are_sold_once_across_processes($kind).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn an_order_history_is_played_through_it_and_agrees_to_the_last_penny() {
+                super::an_order_history_is_played_through_it_and_agrees_to_the_last_penny($kind).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]

@@ -432,6 +432,15 @@ impl Drop for Server {
     }
 }
 
+/// A part of the UCI "Online Retail" data set, where it lies beside the repository.
+pub fn real_history() -> Option<&'static Path> {
+    let path = Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../../shared/data/online-retail.csv"
+    ));
+    path.exists().then_some(path)
+}
+
 /// Sends a signal: `TERM`, `STOP`, `CONT`.
 pub fn signal(name: &str, pid: u32) {
     let sent = Command::new("sh")

@@ -1,16 +1,13 @@
 //! `tradewind replay`.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::Server;
+use crate::support::{Server, real_history};
 use crate::{Ended, in_an_empty_directory, run};
 
-/// A part of the UCI "Online Retail" data set, where it lies beside the repository.
-const REAL_HISTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/online-retail.csv");
-/// It has 444 invoice numbers: 38 cancel something, and 45 have no row with a price above zero.
+/// The real history has 444 invoice numbers: 38 cancel something, and 45 have no row with a price above zero.
 const REAL_ORDERS: u64 = 361;
 const HEADER: &str = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country";
 
@@ -172,11 +169,12 @@ async fn playing_against_a_shop_needs_its_admin_and_the_shop() {
 
 #[test]
 fn a_real_history_agrees_exactly_too() {
-    if !Path::new(REAL_HISTORY).exists() {
-        println!("skipped: {REAL_HISTORY} is not there");
+    let Some(file) = real_history() else {
+        println!("skipped: it is not there");
         return;
-    }
-    let (mut replay, _directory) = in_an_empty_directory(&["replay", REAL_HISTORY, "--json"]);
+    };
+    let (mut replay, _directory) = in_an_empty_directory(&["replay", "--json"]);
+    replay.arg(file);
     let report = exact(&run(&mut replay));
     assert_eq!(orders(&report), REAL_ORDERS, "{report:#}");
     let rate = report["orders_per_second"].as_f64().unwrap();

@@ -11,7 +11,7 @@ use contracts::log::Journal;
 use futures::future::join_all;
 use kernel::clock::Clock;
 use kernel::engine::Engine;
-use kernel::event::Position;
+use kernel::event::{Epoch, Position};
 use kernel::reaction::Consumers;
 use metrics::gauge;
 use serde::Serialize;
@@ -34,6 +34,9 @@ pub trait Health: Send + Sync + fmt::Debug {
 pub struct Report {
     /// The stores of the services in this process. The process is ready if all are up.
     pub stores: BTreeMap<Service, Condition>,
+    /// The life of each of their journals, for the gateway: the replicas of a service have one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub journals: BTreeMap<Service, Epoch>,
     /// Services of which a task has panicked: they have stopped doing part of their work.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<Service>,
@@ -125,22 +128,27 @@ impl Health for Process {
     async fn look(&self) -> Report {
         let stores = self.engines.iter().map(|engine| async move {
             let service = engine.service();
-            let condition = tokio::select! {
+            let epoch = tokio::select! {
                 biased;
                 answered = engine.reader().store().tail(Position::START, 0) => match answered {
-                    Ok(_) => Condition::Up,
+                    Ok(tail) => Some(tail.head.epoch),
                     Err(error) => {
                         tracing::warn!(%service, %error, "a store does not answer");
-                        Condition::Down
+                        None
                     }
                 },
                 () = self.clock.sleep(LOOK_MAX) => {
                     tracing::warn!(%service, "a store does not answer in time");
-                    Condition::Down
+                    None
                 }
             };
-            (service, condition)
+            (service, epoch)
         });
+        let stores: BTreeMap<Service, Option<Epoch>> = join_all(stores).await.into_iter().collect();
+        let condition = |epoch: Option<Epoch>| match epoch {
+            Some(_) => Condition::Up,
+            None => Condition::Down,
+        };
         let failed = self.engines.iter().filter(|engine| engine.has_failed());
         let failed = failed.map(Engine::service).collect();
         let progress = self
@@ -160,7 +168,14 @@ impl Health for Process {
             });
         Report {
             consumers: progress.collect(),
-            stores: join_all(stores).await.into_iter().collect(),
+            journals: stores
+                .iter()
+                .filter_map(|(&service, &epoch)| Some((service, epoch?)))
+                .collect(),
+            stores: stores
+                .into_iter()
+                .map(|(service, epoch)| (service, condition(epoch)))
+                .collect(),
             failed,
             bus: None,
         }

@@ -7,11 +7,13 @@
 //!   store is away, one that starts or ends, one that stands still.
 //! - **A replica that leaves a request without an answer is left out at once**, until it is ready again, and at least for a pause
 //!   that doubles, up to [`PAUSE_MAX`] (the circuit).
+//! - **Replicas have one journal.** One that has another than those before it has a store of its own, and is not asked.
 //! - **If all are left out, all are tried**: that may be a mistake, and there is nothing to lose.
 
 mod lent;
 mod replica;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,10 +27,13 @@ use futures::future::join_all;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, StatusCode, Uri};
 use http_body::Body as _;
+use http_body_util::{BodyExt as _, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kernel::clock::Clock;
+use kernel::event::Epoch;
+use serde::Deserialize;
 use tokio::time::timeout;
 
 use crate::Error;
@@ -46,6 +51,8 @@ const IDLE_MAX: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(1);
 /// How long that answer is waited for.
 const LOOK_MAX: Duration = Duration::from_secs(2);
+/// How much it may say.
+const READINESS_BYTES_MAX: usize = 256 * 1024;
 /// The longest time for which a replica is left out that says it is ready.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long a replica may take to begin with an answer before another is asked for the same, if that does no harm.
@@ -88,6 +95,13 @@ impl fmt::Debug for Pool {
     }
 }
 
+/// What `/readyz` says, as far as it matters here.
+#[derive(Deserialize)]
+struct Readiness {
+    #[serde(default)]
+    journals: BTreeMap<Service, Epoch>,
+}
+
 /// What is left where a replica gave no answer.
 struct Unanswered {
     reason: String,
@@ -116,7 +130,7 @@ impl Pool {
         let (watched, clock) = (Arc::downgrade(&inner), Arc::clone(&inner.clock));
         tokio::spawn(async move {
             while let Some(inner) = watched.upgrade() {
-                join_all(inner.replicas.iter().map(|replica| inner.look(replica))).await;
+                join_all((0..inner.replicas.len()).map(|place| inner.look(place))).await;
                 drop(inner);
                 clock.sleep(LOOK).await;
             }
@@ -228,12 +242,39 @@ impl Inner {
     }
 
     /// Finds out whether a replica is ready.
-    async fn look(&self, replica: &Replica) {
+    async fn look(&self, place: usize) {
+        let replica = &self.replicas[place];
+        let found = timeout(LOOK_MAX, self.readiness(replica)).await;
+        let (is_ready, journal) = found.ok().flatten().unwrap_or((false, None));
+        let first = self.replicas[..place].iter().find_map(Replica::journal);
+        let is_apart = first.is_some() && journal.is_some() && first != journal;
+        let was_ready = replica.looked(is_ready && !is_apart, journal);
+        if is_apart && was_ready {
+            let (service, replica) = (self.service, &replica.base);
+            tracing::error!(
+                %service, %replica,
+                "it has another journal than the replicas before it, and is not asked: lead all of them to one database server"
+            );
+        }
+    }
+
+    /// Whether it says that it is ready, and the life of its journal.
+    async fn readiness(&self, replica: &Replica) -> Option<(bool, Option<Epoch>)> {
         let ready = Uri::from_static("/readyz");
         let asked = http::Request::get(replica.base.with(&ready)).body(Lender::of(Body::empty()).1);
-        let answer = self.client.request(asked.expect("a base URL and a path are a URL"));
-        let answer = timeout(LOOK_MAX, answer).await;
-        replica.looked(matches!(answer, Ok(Ok(answer)) if answer.status().is_success()));
+        let answer = self
+            .client
+            .request(asked.expect("a base URL and a path are a URL"))
+            .await
+            .ok()?;
+        let is_ready = answer.status().is_success();
+        let body = Limited::new(answer.into_body(), READINESS_BYTES_MAX)
+            .collect()
+            .await
+            .ok()?;
+        let said: Option<Readiness> = serde_json::from_slice(&body.to_bytes()).ok();
+        let journal = said.and_then(|said| said.journals.get(&self.service).copied());
+        Some((is_ready, journal))
     }
 }
 

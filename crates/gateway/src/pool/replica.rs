@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
+use kernel::event::Epoch;
 
 use crate::pool::PAUSE_MAX;
 
@@ -75,6 +76,8 @@ struct Health {
     failures: u32,
     /// Until when it is left out for these, even if it says that it is ready (the circuit is open).
     until: Duration,
+    /// The life of its journal, when it was last asked.
+    journal: Option<Epoch>,
 }
 
 impl Replica {
@@ -84,6 +87,7 @@ impl Replica {
             is_ready: true,
             failures: 0,
             until: Duration::ZERO,
+            journal: None,
         };
         Self {
             base,
@@ -97,9 +101,16 @@ impl Replica {
         health.is_ready && now >= health.until
     }
 
-    /// What it says of itself.
-    pub(super) fn looked(&self, is_ready: bool) {
-        self.health().is_ready = is_ready;
+    /// What it says of itself. Gives whether it was asked to until now.
+    pub(super) fn looked(&self, is_ready: bool, journal: Option<Epoch>) -> bool {
+        let mut health = self.health();
+        health.journal = journal;
+        std::mem::replace(&mut health.is_ready, is_ready)
+    }
+
+    /// The life of its journal, if it has said so.
+    pub(super) fn journal(&self) -> Option<Epoch> {
+        self.health().journal
     }
 
     /// It has answered a request.
@@ -161,29 +172,29 @@ mod tests {
         assert!(replica.is_in(at(0)));
         replica.failed(at(0));
         assert!(!replica.is_in(at(5000)), "it has not said so");
-        replica.looked(true);
+        replica.looked(true, None);
         assert!(!replica.is_in(at(99)) && replica.is_in(at(100)));
         replica.failed(at(110));
-        replica.looked(true);
+        replica.looked(true, None);
         assert!(!replica.is_in(at(309)) && replica.is_in(at(310)));
         for _ in 0..20 {
             replica.failed(at(1000));
         }
-        replica.looked(true);
+        replica.looked(true, None);
         assert!(!replica.is_in(at(5999)) && replica.is_in(at(6000)));
         replica.answered();
         replica.failed(at(7000));
-        replica.looked(true);
+        replica.looked(true, None);
         assert!(replica.is_in(at(7100)), "once it has answered, it begins anew");
     }
 
     #[test]
     fn a_replica_that_is_not_ready_is_left_out_whatever_it_answers() {
         let replica = Replica::new("http://orders:1".parse().expect("it is one"));
-        replica.looked(false);
+        replica.looked(false, None);
         replica.answered();
         assert!(!replica.is_in(Duration::ZERO));
-        replica.looked(true);
+        replica.looked(true, None);
         assert!(replica.is_in(Duration::ZERO));
     }
 }

@@ -9,6 +9,7 @@ use gateway::health::{Condition, Consumer, Health, Process, Report};
 use insta::assert_snapshot;
 use kernel::clock::Ids;
 use kernel::engine::{Engine, Parts};
+use kernel::event::Epoch;
 use kernel::memory::MemoryStore;
 use uuid::Uuid;
 
@@ -77,6 +78,7 @@ fn said(stores: &[(Service, Condition)], bus: Condition) -> Arc<Said> {
     };
     let report = Report {
         stores: stores.iter().copied().collect(),
+        journals: BTreeMap::new(),
         failed: Vec::new(),
         bus: Some(bus),
         consumers: BTreeMap::from([("orders.catalog/catalog".to_owned(), consumer)]),
@@ -130,6 +132,7 @@ async fn a_process_looks_at_its_stores_and_at_its_tasks() {
     };
     let report = process.look().await;
     assert_eq!(report.stores[&Service::Orders], Condition::Up);
+    assert_eq!(report.journals[&Service::Orders], Epoch(Uuid::nil()));
     assert!(report.is_ready());
     engine.spawn(async |_| panic!("as the test asks"));
     tokio::task::yield_now().await;

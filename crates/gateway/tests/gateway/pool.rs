@@ -15,10 +15,12 @@ use gateway::{BaseUrl, Pool};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt as _;
 use kernel::clock::SystemClock;
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 /// How long the pool may take to see what became of a replica.
 const SEEN_MAX: Duration = Duration::from_secs(10);
@@ -37,6 +39,17 @@ impl Elsewhere {
 
     /// With this to the question whether it is ready, and with that to all others.
     async fn answering(at: &str, ready: StatusCode, others: StatusCode) -> Self {
+        Self::saying(at, (ready, String::new()), others).await
+    }
+
+    /// On the journal of this life.
+    async fn on(journal: u128) -> Self {
+        let said =
+            json!({"status": "ready", "journals": {"orders": Uuid::from_u128(journal), "users": Uuid::from_u128(9)}});
+        Self::saying("127.0.0.1:0", (StatusCode::OK, said.to_string()), StatusCode::OK).await
+    }
+
+    async fn saying(at: &str, ready: (StatusCode, String), others: StatusCode) -> Self {
         let listener = TcpListener::bind(at).await.unwrap();
         let asked = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&asked);
@@ -55,7 +68,7 @@ impl Elsewhere {
                 )
             }
         };
-        let ready = get(move || async move { ready });
+        let ready = get(move || async move { ready.clone() });
         let router = Router::new().route("/readyz", ready).fallback(any(echo));
         Self {
             address: listener.local_addr().unwrap(),
@@ -221,6 +234,17 @@ async fn a_replica_that_is_not_ready_is_asked_for_nothing() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(unready.asked(), before);
+}
+
+#[tokio::test]
+async fn a_replica_with_a_store_of_its_own_is_asked_for_nothing() {
+    let (one, apart, two) = (Elsewhere::on(1).await, Elsewhere::on(2).await, Elsewhere::on(1).await);
+    let pool = pool(&[one.address, apart.address, two.address]);
+    until_asked(&pool, 2).await;
+    for _ in 0..6 {
+        pool.call(request(Method::POST, "")).await.unwrap();
+    }
+    assert_eq!((one.asked() + two.asked(), apart.asked()), (6, 0));
 }
 
 #[tokio::test]
