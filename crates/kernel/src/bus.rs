@@ -19,7 +19,7 @@ use crate::event::{Epoch, Lane, Position, Recorded};
 pub struct Message {
     /// Whose journal it is from.
     pub source: Service,
-    /// The journal's life; a consumer that knows another one halts.
+    /// The journal's life; a consumer that is in another one halts, unless that continues this one.
     pub epoch: Epoch,
     /// The event with its position and `prev`.
     pub event: Arc<Recorded>,

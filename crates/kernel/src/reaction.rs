@@ -21,10 +21,12 @@ use crate::unit::Unit;
 mod adopt;
 mod batch;
 mod dead_letter;
+mod lives;
 mod runner;
 
-pub use adopt::{Adopted, Restored, Seen, adopt, note_restore, seen_by};
+pub use adopt::{Adopted, Seen, adopt, note_restore, seen_by};
 pub use dead_letter::{DeadLetter, DeadLetters, LetterError, ParkedStream};
+pub use lives::Restored;
 
 /// Events handled in one commit.
 pub const BATCH_EVENTS_MAX: usize = 256;

@@ -53,9 +53,9 @@ struct Hold {
 }
 
 impl Hold {
-    /// Whether messages of the lane are left aside. Behind a gap they are not: the one that is missing may be among them.
+    /// Whether messages of the lane are left aside. Where what it waits for may be among them, they are not.
     fn is_closed(&self) -> bool {
-        !self.released && !matches!(self.cause, Cause::Gap { .. })
+        !self.released && !self.cause.may_end_behind()
     }
 
     /// Whether a lane that has come so far goes on by itself. A gap may close before the lane is asked for again, and
@@ -257,6 +257,9 @@ impl Runner {
             report => report?,
         };
         self.progress.handled.fetch_add(report.handled, Ordering::Relaxed);
+        for (lane, count) in &report.discarded {
+            tracing::warn!(group = %self.group, lane = lane.0, count, "a restore of the source has discarded events");
+        }
         for (&lane, &position) in &report.reached {
             self.reached[lane.index()] = position;
             if self.holds.get(&lane).is_some_and(|hold| hold.is_over(position)) {
