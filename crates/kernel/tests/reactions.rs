@@ -428,6 +428,10 @@ impl Subscription for Disorderly {
         self.inner.receives(lane)
     }
 
+    fn is_live(&self) -> bool {
+        self.inner.is_live()
+    }
+
     async fn head(&mut self) -> Option<SourceHead> {
         self.inner.head().await
     }
