@@ -21,6 +21,7 @@ use crate::unit::Unit;
 mod adopt;
 mod batch;
 mod dead_letter;
+mod hold;
 mod lives;
 mod runner;
 
