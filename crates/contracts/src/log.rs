@@ -350,6 +350,6 @@ pub struct Consumer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Republish {
-    /// From after this position on; 0 is all.
+    /// From after this position on; 0 is all. What comes before it and was never sent is sent, too.
     pub from: u64,
 }

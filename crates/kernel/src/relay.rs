@@ -150,7 +150,8 @@ pub enum RepublishError {
     Writer(#[from] writer::Error),
 }
 
-/// Sets the cursor back (or forward), so that the journal is published again from after `position`.
+/// Sets the cursor back, so that the journal is published again from after `position`. It is never set forward: what is
+/// before it there was not published yet.
 pub async fn republish(engine: &Engine, position: Position) -> Result<(), RepublishError> {
     if !engine.is_published() {
         return Err(RepublishError::Embedded);
@@ -164,6 +165,8 @@ pub async fn republish(engine: &Engine, position: Position) -> Result<(), Republ
     let set = engine
         .writer()
         .execute(Priority::Background, Context::system("republish"), move |unit| {
+            let published = unit.get::<RelayCursor>(CURSOR).map(|cursor| cursor.position);
+            let position = position.min(published.unwrap_or_default());
             unit.put(CURSOR, RelayCursor { epoch, position });
             Ok::<(), writer::Error>(())
         });

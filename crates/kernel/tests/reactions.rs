@@ -707,6 +707,31 @@ async fn a_relay_under_way_leaves_the_cursor_to_who_has_all_published_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn publishing_again_from_where_nothing_was_published_yet_passes_nothing_over() {
+    let source = engine(Service::Catalog, store(1)).await;
+    let bus = MemoryBus::default();
+    let away = Arc::new(AwayBus(bus.clone(), AtomicBool::new(false)));
+    tokio::spawn(relay::run(
+        source.clone(),
+        Arc::clone(&away) as _,
+        CancellationToken::new(),
+    ));
+    happen(&source, "s0", 1).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    away.1.store(true, Ordering::Relaxed);
+    for version in 2..=4 {
+        happen(&source, "s0", version).await;
+    }
+    relay::republish(&source, Position(3)).await.unwrap();
+    away.1.store(false, Ordering::Relaxed);
+    let target = engine(Service::Inventory, store(2)).await;
+    let bus: Arc<dyn Bus> = Arc::new(bus);
+    let _consumers = witness(&target, &bus, Witness::default());
+    until_seen(&target, "s0", 4).await;
+    assert_eq!(seen(&target, "s0").await, [1, 2, 3, 4]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn poison_parks_its_own_stream_and_the_others_go_on() {
     for panics in [false, true] {
         let source = Source::new().await;

@@ -31,7 +31,7 @@ pub struct Republish {
     /// Whose journal
     #[arg(long)]
     service: Service,
-    /// From after this position; 0 is all of it
+    /// From after this position, or from where the broker has it, whichever is before; 0 is all of it
     #[arg(long, value_name = "POSITION")]
     from: u64,
     /// As JSON
@@ -168,7 +168,8 @@ pub async fn republish(config: &Config, options: &Republish) -> Result<()> {
     match options.json {
         true => output::json(&serde_json::json!({"service": service, "from": from})),
         false => output::line(format_args!(
-            "the journal of {service} is sent again from after {from} on; consumers drop what they have seen"
+            "the journal of {service} is sent again from after {from} on, and before that what was never sent; consumers drop \
+             what they have seen"
         )),
     }
 }
