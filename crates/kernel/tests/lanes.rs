@@ -248,6 +248,10 @@ async fn a_replica_knows_that_another_one_is_behind() {
     let held = |replica: &Replica| replica.consumers.progress().map(|(_, it)| it.lanes_held()).sum::<u64>();
     assert_eq!(held(&first) + held(&second), 1, "one of them holds the lane");
     assert_eq!(are_behind(), [true; 2]);
+    for replica in [&first, &second] {
+        let journal = replica.consumers.journal().await.unwrap();
+        assert_eq!(journal.consumers[0].lanes_held, 1, "each says so");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -363,6 +363,7 @@ async fn a_wiped_broker_is_seen_as_a_gap_and_healed_by_republishing() {
     happen_much(&source.engine, 5..=5).await;
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert!(consumers.is_behind(Service::Catalog), "the gap is reported");
+    assert_eq!(consumers.journal().await.unwrap().consumers[0].lanes_held, 8);
     assert_eq!(seen(&target, "s0").await, [1, 2], "and nothing behind it is taken");
     relay::republish(&source.engine, Position::START).await.unwrap();
     assert_all_seen_once(&target, 5).await;

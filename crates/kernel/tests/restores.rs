@@ -14,7 +14,8 @@ use kernel::event::{Epoch, Lane, Meta, NewEvent, Position, Recorded};
 use kernel::memory::MemoryStore;
 use kernel::memory::bus::MemoryBus;
 use kernel::reaction::{Consumers, Failed, Reaction, adopt, note_restore};
-use kernel::store::{Batch, Store};
+use kernel::relay::{self, RelayCursor};
+use kernel::store::{Batch, Expect, Put, Store};
 use kernel::unit::Unit;
 use serde::{Deserialize, Serialize};
 use testkit::bus_suite::fixture;
@@ -120,6 +121,27 @@ impl Life {
         }
     }
 
+    /// What is published, as it was backed up.
+    async fn take_cursor_of(&self, backup: &Self) {
+        let found = backup.store.get(&[Key::of::<RelayCursor>("bus")]).await.unwrap();
+        let put = Put {
+            key: Key::of::<RelayCursor>("bus"),
+            document: found[0].as_ref().unwrap().document.clone(),
+            columns: Vec::new(),
+            expect: Expect::Any,
+        };
+        let batch = Batch {
+            id: id(),
+            writer: "test".into(),
+            time: jiff::Timestamp::UNIX_EPOCH,
+            events: Vec::new(),
+            puts: vec![put],
+            deletes: Vec::new(),
+            reads: Vec::new(),
+        };
+        self.store.commit(Arc::new(batch)).await.unwrap();
+    }
+
     async fn events(&self) -> Vec<Recorded> {
         self.store.tail(Position::START, 1000).await.unwrap().events
     }
@@ -151,15 +173,19 @@ fn store() -> Arc<dyn Store> {
     Arc::new(MemoryStore::new(schema(&[Seen::COLLECTION]), id()))
 }
 
-/// A consumer that runs for a while: how many lanes it holds in the end.
-async fn consume(store: &Arc<dyn Store>, bus: &MemoryBus) -> u64 {
+async fn engine(service: Service, store: &Arc<dyn Store>) -> Engine {
     let parts = Parts {
         store: Arc::clone(store),
         replica: None,
         clock: Arc::new(ManualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap())),
         ids: Arc::new(Ids::from_seed(number())),
     };
-    let engine = Engine::start(Service::Inventory, parts).await.unwrap();
+    Engine::start(service, parts).await.unwrap()
+}
+
+/// A consumer that runs for a while: how many lanes it holds in the end.
+async fn consume(store: &Arc<dyn Store>, bus: &MemoryBus) -> u64 {
+    let engine = engine(Service::Inventory, store).await;
     let bus: Arc<dyn Bus> = Arc::new(bus.clone());
     let consumers = Consumers::start(&engine, &bus, vec![Arc::new(Witness)]);
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -246,6 +272,35 @@ async fn a_life_that_is_not_known_holds_its_lane_only_until_that_of_the_consumer
         assert_eq!(consume(&store, &bus).await, 0, "it is behind the present one");
         assert_eq!(seen(&store).await.len(), 6);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_a_restore_has_stopped_says_so_and_that_nothing_is_published() {
+    let bus: Arc<dyn Bus> = Arc::new(MemoryBus::default());
+    let first = Life::begin(1).await;
+    first.happen(2).await;
+    let before = engine(Service::Orders, &first.store).await;
+    relay::start(&before, &bus);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let consumers = Consumers::start(&before, &bus, Vec::new());
+    let journal = consumers.journal().await.unwrap();
+    assert_eq!((journal.published, journal.stopped), (Some(2), None));
+    before.stop().await;
+
+    let second = Life::restored(2, &first, 2).await;
+    second.take_cursor_of(&first).await;
+    second.happen(3).await;
+    let after = engine(Service::Orders, &second.store).await;
+    relay::start(&after, &bus);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let consumers = Consumers::start(&after, &bus, Vec::new());
+    let journal = consumers.journal().await.unwrap();
+    assert_eq!((journal.position, journal.published), (5, Some(0)));
+    assert!(journal.stopped.unwrap().contains("tradewind republish"));
+    relay::republish(&after, Position(2)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let journal = consumers.journal().await.unwrap();
+    assert_eq!((journal.published, journal.stopped), (Some(5), None));
 }
 
 #[tokio::test(start_paused = true)]

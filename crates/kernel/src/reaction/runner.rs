@@ -113,9 +113,7 @@ impl Runner {
         loop {
             // A lane that another subscriber receives by now is held there, if at all.
             self.holds.retain(|&lane, _| subscription.receives(lane));
-            self.progress
-                .lanes_held
-                .store(self.holds.len() as u64, Ordering::Relaxed);
+            self.progress.note_held(self.holds.len());
             let retry_in = self.holds.values().map(|hold| hold.retry_at).min();
             let retry_in = retry_in.map(|at| at.saturating_sub(self.engine.clock().monotonic()));
             let catching_up = self.progress.catching_up.load(Ordering::Relaxed);
