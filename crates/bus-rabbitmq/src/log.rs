@@ -141,6 +141,11 @@ impl Log for RabbitmqLog {
         self.streams.connection.made()
     }
 
+    /// Where the broker takes nothing, there may be what nobody could publish.
+    fn is_reached(&self) -> bool {
+        self.streams.connection.line().is_ok()
+    }
+
     async fn kept(&self, lane: Lane) -> Result<Option<Cursor>, BusError> {
         let spot = self.book.look(|fold| fold.cursor(lane))?;
         Ok(Some(cursor(spot)))

@@ -327,8 +327,11 @@ pub struct Journal {
     pub position: u64,
     /// The last position of each lane.
     pub lanes: Vec<u64>,
-    /// Up to where the broker has it; `null` on the embedded bus, where consumers read the journal itself.
+    /// Up to where the broker has it, of this life; `null` on the embedded bus, where consumers read the journal itself.
     pub published: Option<u64>,
+    /// Why nothing is published until somebody acts, where that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
     /// What the service follows.
     pub consumers: Vec<Consumer>,
 }
@@ -344,12 +347,15 @@ pub struct Consumer {
     pub lanes: Vec<u64>,
     /// Its events in dead letters.
     pub dead_letters: u64,
+    /// Lanes that wait for a retry, a missing event or an operator, in all replicas. The log says which, and for what.
+    #[serde(default)]
+    pub lanes_held: u64,
 }
 
 /// `POST /api/journals/{service}/republish`: the journal is sent to the broker again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Republish {
-    /// From after this position on; 0 is all.
+    /// From after this position on; 0 is all. What comes before it and was never sent is sent, too.
     pub from: u64,
 }

@@ -114,6 +114,10 @@ impl Subscription for HeldBack {
         self.journal.receives(lane)
     }
 
+    fn is_live(&self) -> bool {
+        self.journal.is_live()
+    }
+
     async fn head(&mut self) -> Option<SourceHead> {
         self.journal.head().await
     }

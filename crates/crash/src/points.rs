@@ -248,6 +248,10 @@ impl Subscription for MinedSubscription {
         self.subscription.receives(lane)
     }
 
+    fn is_live(&self) -> bool {
+        self.subscription.is_live()
+    }
+
     async fn head(&mut self) -> Option<SourceHead> {
         self.subscription.head().await
     }

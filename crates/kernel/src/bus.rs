@@ -19,7 +19,7 @@ use crate::event::{Epoch, Lane, Position, Recorded};
 pub struct Message {
     /// Whose journal it is from.
     pub source: Service,
-    /// The journal's life; a consumer that knows another one halts.
+    /// The journal's life; a consumer that is in another one halts, unless that continues this one.
     pub epoch: Epoch,
     /// The event with its position and `prev`.
     pub event: Arc<Recorded>,
@@ -46,6 +46,8 @@ impl fmt::Display for Group {
 pub const TAKEOVER_MAX: Duration = Duration::from_secs(20);
 /// How long after a subscription was dropped others receive its lanes, at most, and a newcomer its share.
 pub const HANDOVER_MAX: Duration = Duration::from_secs(5);
+/// How long after the broker was lost a subscription says so, at most.
+pub const NOTICED_MAX: Duration = Duration::from_secs(20);
 /// How long an acknowledgement may be under way: a subscriber that dies within it may have it forgotten.
 pub const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(1);
 
@@ -75,7 +77,7 @@ pub const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(1);
 /// - **A declared group misses nothing** that is published from then on, whether anybody subscribes or not.
 /// - **Sizes.** Messages of up to [`MESSAGE_BYTES_MAX`](crate::wire::MESSAGE_BYTES_MAX) pass. A larger one is refused with its
 ///   size before anything is sent.
-/// - **Outages.** While the broker is away, calls fail or wait. Once it is back, they go on, and so do subscriptions or those
+/// - **Outages.** While the broker is away, calls fail or wait, and within [`NOTICED_MAX`] subscriptions say so. Once it is back, they go on, and so do subscriptions or those
 ///   that replace them. A broker that lost everything has what the groups need again by the next call of each kind.
 #[async_trait]
 pub trait Bus: Send + Sync + fmt::Debug {

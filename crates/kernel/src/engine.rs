@@ -1,6 +1,6 @@
 //! What a service runs on: its store, the writer, readers, time, and the tasks that go with them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::bus::Group;
 use crate::cache::{CACHE_BYTES_MAX, Cache};
 use crate::clock::{Clock, Ids};
 use crate::context::Context;
@@ -99,7 +100,7 @@ struct Inner {
     /// Where replicas share the lanes of their consumers: what is known of the others.
     others: Mutex<Option<Others>>,
     /// How each consumer does, with the service whose events it follows.
-    consumers: Mutex<Vec<(Service, Arc<Progress>)>>,
+    consumers: Mutex<Vec<(Group, Arc<Progress>)>>,
     tasks: Tasks,
 }
 
@@ -257,6 +258,11 @@ impl Engine {
         self.inner.parts.replica.is_some()
     }
 
+    /// This process's name among those.
+    pub(crate) fn replica(&self) -> Option<Uuid> {
+        self.inner.parts.replica
+    }
+
     /// What a lease is written by, now.
     pub(crate) fn tenure(&self) -> Tenure {
         self.inner.life.tenure(self.clock().as_ref())
@@ -315,9 +321,9 @@ impl Engine {
         self.inner.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a consumer among those that tell whether events of `source` are still to be seen.
-    pub(crate) fn consumes(&self, source: Service, progress: Arc<Progress>) {
-        self.consumers().push((source, progress));
+    /// Counts a consumer among those that tell whether events of its source are still to be seen.
+    pub(crate) fn consumes(&self, group: Group, progress: Arc<Progress>) {
+        self.consumers().push((group, progress));
     }
 
     /// The services whose events the consumers here have not seen all of.
@@ -325,13 +331,22 @@ impl Engine {
         let consumers = self.consumers();
         let behind = consumers.iter().filter(|(_, progress)| progress.is_behind());
         behind
-            .map(|(source, _)| *source)
+            .map(|(group, _)| group.source)
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect()
     }
 
-    fn consumers(&self) -> MutexGuard<'_, Vec<(Service, Arc<Progress>)>> {
+    /// Lanes that the consumers here hold, by group; those that hold none are left out.
+    pub(crate) fn lanes_held(&self) -> BTreeMap<String, u64> {
+        let consumers = self.consumers();
+        let held = consumers
+            .iter()
+            .map(|(group, progress)| (group.to_string(), progress.lanes_held()));
+        held.filter(|(_, lanes)| *lanes > 0).collect()
+    }
+
+    fn consumers(&self) -> MutexGuard<'_, Vec<(Group, Arc<Progress>)>> {
         self.inner.consumers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -35,6 +35,9 @@ pub(crate) struct Lease {
     renewals: u64,
     /// The services whose events the holder's consumers have not seen all of.
     behind_of: Vec<Service>,
+    /// Lanes that the holder's consumers hold, by group.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    lanes_held: BTreeMap<String, u64>,
 }
 
 impl Document for Lease {
@@ -67,6 +70,26 @@ pub async fn is_in_use(store: &dyn Store, clock: &dyn Clock) -> Result<bool, Sto
     }
     clock.sleep(LEASE_RENEWAL + LOOK).await;
     Ok(store.get(&key).await? != seen)
+}
+
+/// Lanes that consumers hold, by group: those here, and those in other replicas, as they last said.
+pub(crate) async fn lanes_held(engine: &Engine) -> Result<BTreeMap<String, u64>, StoreError> {
+    let mut held = engine.lanes_held();
+    let Some(replica) = engine.replica() else {
+        return Ok(held);
+    };
+    let all = Query::all(Lease::COLLECTION, REPLICAS_MAX);
+    // Where each has lanes of its own, it tells in a record of its own; else whoever holds the lease has them all.
+    let each_tells = engine.behind_elsewhere().is_some();
+    for (id, lease) in engine.reader().query::<Lease>(&all).await? {
+        let is_own = *id == *lease.holder.to_string();
+        if lease.holder != replica && is_own == each_tells {
+            for (group, lanes) in &lease.lanes_held {
+                *held.entry(group.clone()).or_default() += lanes;
+            }
+        }
+    }
+    Ok(held)
 }
 
 /// Holds the lease when nobody else does, until told to stop; then it is given back.
@@ -107,6 +130,13 @@ pub(crate) async fn keep(engine: Engine, replica: Uuid, stop: CancellationToken)
     keeper.give_back().await;
 }
 
+/// What a replica tells of its consumers: the services that they are behind, and the lanes that they hold.
+type Told = (Vec<Service>, BTreeMap<String, u64>);
+
+fn told(engine: &Engine) -> Told {
+    (engine.behind_of(), engine.lanes_held())
+}
+
 struct Keeper {
     engine: Engine,
     replica: Uuid,
@@ -114,7 +144,7 @@ struct Keeper {
     seen: Option<(Lease, Duration)>,
     held_until: Duration,
     /// What this replica has told the others of itself, and when.
-    told: Option<(Vec<Service>, Duration)>,
+    told: Option<(Told, Duration)>,
     /// What the others have told, and since when they have told nothing new.
     others: BTreeMap<Uuid, (Lease, Duration)>,
 }
@@ -164,7 +194,7 @@ impl Keeper {
 
     /// Takes or renews the lease, unless somebody else has by now another one than what has lapsed.
     async fn hold(&self, lapsed: Option<Lease>) -> Result<Lease, writer::Error> {
-        let (holder, behind_of) = (self.replica, self.engine.behind_of());
+        let (holder, (behind_of, lanes_held)) = (self.replica, told(&self.engine));
         self.engine
             .writer()
             .execute(Priority::Background, Context::system("lease"), move |unit| {
@@ -178,6 +208,7 @@ impl Keeper {
                     holder,
                     renewals: found.map_or(0, |lease| lease.renewals) + 1,
                     behind_of: behind_of.clone(),
+                    lanes_held: lanes_held.clone(),
                 };
                 unit.put(BACKGROUND, lease.clone());
                 Ok(lease)
@@ -188,12 +219,11 @@ impl Keeper {
     /// What other replicas say of their lanes; tells them of those here. `None` if that cannot be known now.
     async fn hear_of_others(&mut self) -> Others {
         let now = self.engine.clock().monotonic();
-        let behind_of = self.engine.behind_of();
-        let is_told =
-            |(told, at): &(Vec<Service>, Duration)| *told == behind_of && now.saturating_sub(*at) < LEASE_RENEWAL;
+        let news = told(&self.engine);
+        let is_told = |(told, at): &(Told, Duration)| *told == news && now.saturating_sub(*at) < LEASE_RENEWAL;
         if !self.told.as_ref().is_some_and(is_told) {
-            self.tell(behind_of.clone()).await.ok()?;
-            self.told = Some((behind_of, now));
+            self.tell(news.clone()).await.ok()?;
+            self.told = Some((news, now));
         }
         let all = Query::all(Lease::COLLECTION, REPLICAS_MAX);
         let all = self.engine.reader().query::<Lease>(&all).await.ok()?;
@@ -216,7 +246,7 @@ impl Keeper {
     }
 
     /// Tells the others, in a record of this replica's own. Those of replicas that have lapsed are removed on the way.
-    async fn tell(&self, behind_of: Vec<Service>) -> Result<(), writer::Error> {
+    async fn tell(&self, (behind_of, lanes_held): Told) -> Result<(), writer::Error> {
         let holder = self.replica;
         let now = self.engine.clock().monotonic();
         let lapsed = self
@@ -228,15 +258,13 @@ impl Keeper {
             .writer()
             .execute(Priority::Background, Context::system("lease"), move |unit| {
                 let renewals = unit.get::<Lease>(holder).map_or(0, |lease| lease.renewals) + 1;
-                let behind_of = behind_of.clone();
-                unit.put(
+                let lease = Lease {
                     holder,
-                    Lease {
-                        holder,
-                        renewals,
-                        behind_of,
-                    },
-                );
+                    renewals,
+                    behind_of: behind_of.clone(),
+                    lanes_held: lanes_held.clone(),
+                };
+                unit.put(holder, lease);
                 for (replica, lease) in &lapsed {
                     if unit.get::<Lease>(replica).is_some_and(|found| *found == *lease) {
                         unit.delete::<Lease>(replica);

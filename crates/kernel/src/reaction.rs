@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use contracts::{DecodeError, EventData, PublicEvent, Service, log};
 use jiff::Timestamp;
+use metrics::{Gauge, gauge};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -13,7 +14,7 @@ use crate::bus::{Bus, Group, Message};
 use crate::document::{Collection, Document, Kind};
 use crate::engine::Engine;
 use crate::event::{Epoch, LANES_DEFAULT, Lane, Position};
-use crate::lease::Duty;
+use crate::lease::{self, Duty};
 use crate::relay;
 use crate::store::StoreError;
 use crate::unit::Unit;
@@ -21,10 +22,13 @@ use crate::unit::Unit;
 mod adopt;
 mod batch;
 mod dead_letter;
+mod hold;
+mod lives;
 mod runner;
 
-pub use adopt::{Adopted, Restored, Seen, adopt, note_restore, seen_by};
+pub use adopt::{Adopted, Seen, adopt, note_restore, seen_by};
 pub use dead_letter::{DeadLetter, DeadLetters, LetterError, ParkedStream};
+pub use lives::Restored;
 
 /// Events handled in one commit.
 pub const BATCH_EVENTS_MAX: usize = 256;
@@ -159,8 +163,8 @@ impl Consumers {
         }
         for reaction in &reactions {
             for group in Self::groups(engine.service(), std::slice::from_ref(reaction)) {
-                let behind = Arc::new(Progress::of(engine, consumes_beside_others));
-                engine.consumes(group.source, Arc::clone(&behind));
+                let behind = Arc::new(Progress::of(engine, &group, consumes_beside_others));
+                engine.consumes(group.clone(), Arc::clone(&behind));
                 progress.insert(group.clone(), Arc::clone(&behind));
                 let (runs_on, bus, reaction) = (engine.clone(), Arc::clone(bus), Arc::clone(reaction));
                 let run = move |stop| {
@@ -240,10 +244,14 @@ impl Consumers {
     pub async fn journal(&self) -> Result<log::Journal, StoreError> {
         let engine = &self.engine;
         let head = engine.reader().store().tail(Position::START, 0).await?.head;
-        let published = match engine.is_published() {
-            true => Some(relay::published(engine).await?.0),
-            false => None,
+        let (published, stopped) = match engine.is_published() {
+            true => {
+                let (position, stopped) = relay::published(engine, &head).await?;
+                (Some(position.0), stopped)
+            }
+            false => (None, None),
         };
+        let lanes_held = lease::lanes_held(engine).await?;
         let mut consumers = Vec::new();
         for group in self.progress.keys() {
             let ids = (0..LANES_DEFAULT).map(|lane| checkpoint_id(group, Lane(lane)));
@@ -254,6 +262,7 @@ impl Consumers {
                 source: group.source,
                 lanes: checkpoints().map(|it| it.map_or(0, |it| it.position.0)).collect(),
                 dead_letters: checkpoints().map(|it| it.map_or(0, |it| it.parked)).sum(),
+                lanes_held: lanes_held.get(&group.to_string()).copied().unwrap_or_default(),
             });
         }
         Ok(log::Journal {
@@ -262,6 +271,7 @@ impl Consumers {
             position: head.position.0,
             lanes: head.lanes.iter().map(|position| position.0).collect(),
             published,
+            stopped,
             consumers,
         })
     }
@@ -274,7 +284,7 @@ impl Consumers {
 }
 
 /// How a consumer is doing, for readiness reports, metrics and "catching up".
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Progress {
     handled: AtomicU64,
     lanes_held: AtomicU64,
@@ -282,14 +292,24 @@ pub struct Progress {
     /// When the newest event happened that was received, in microseconds since 1970; 0 before the first.
     newest: AtomicI64,
     begun: watch::Sender<bool>,
+    gauge: Gauge,
 }
 
 impl Progress {
     /// Behind, for all that is known, unless it is another replica that consumes.
-    fn of(engine: &Engine, consumes_beside_others: bool) -> Self {
+    fn of(engine: &Engine, group: &Group, consumes_beside_others: bool) -> Self {
+        let labels = [
+            ("service", group.service.to_string()),
+            ("consumer", group.consumer.to_owned()),
+            ("source", group.source.to_string()),
+        ];
         Self {
+            gauge: gauge!("lanes_held", &labels),
             catching_up: AtomicBool::new(!engine.is_shared() || consumes_beside_others),
-            ..Self::default()
+            handled: AtomicU64::default(),
+            lanes_held: AtomicU64::default(),
+            newest: AtomicI64::default(),
+            begun: watch::Sender::default(),
         }
     }
 
@@ -310,8 +330,14 @@ impl Progress {
     }
 
     fn note(&self, lanes_held: usize, catching_up: bool) {
-        self.lanes_held.store(lanes_held as u64, Ordering::Relaxed);
+        self.note_held(lanes_held);
         self.catching_up.store(catching_up, Ordering::Relaxed);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats, and there are few lanes")]
+    fn note_held(&self, lanes: usize) {
+        self.lanes_held.store(lanes as u64, Ordering::Relaxed);
+        self.gauge.set(lanes as f64);
     }
 
     /// Lanes that wait for a retry, a missing message or an operator.

@@ -13,7 +13,7 @@ use crate::document::{Collection, Document, Kind};
 use crate::effect::backoff;
 use crate::engine::Engine;
 use crate::event::{Epoch, Position};
-use crate::store::StoreError;
+use crate::store::{Head, StoreError};
 use crate::writer::{self, Priority};
 
 /// Events published before the cursor is written.
@@ -39,6 +39,20 @@ impl Document for RelayCursor {
         columns: &[],
         indexes: &[],
     };
+}
+
+impl RelayCursor {
+    /// Why it says nothing of a journal that is here by now.
+    fn stops_at(&self, head: &Head) -> Option<String> {
+        let is_of_another_life = self.position > Position::START && self.epoch != head.epoch;
+        (self.position > head.position || is_of_another_life).then(|| {
+            format!(
+                "published up to {} of another life of this journal (it was restored from a backup); `tradewind republish` \
+                 says from where to go on",
+                self.position
+            )
+        })
+    }
 }
 
 /// Publishes the service's journal, on one replica at a time, until the service stops.
@@ -95,12 +109,8 @@ async fn publish_some(engine: &Engine, bus: &dyn Bus) -> Result<usize, String> {
         .await
         .map_err(|error| error.to_string())?;
     let epoch = tail.head.epoch;
-    if cursor.position > tail.head.position || (cursor.position > Position::START && cursor.epoch != epoch) {
-        return Err(format!(
-            "published up to {} of another life of this journal (it was restored from a backup); \
-             `tradewind republish` says from where to go on",
-            cursor.position
-        ));
+    if let Some(reason) = cursor.stops_at(&tail.head) {
+        return Err(reason);
     }
     let Some(last) = tail.events.last().map(|event| event.position) else {
         return Ok(0);
@@ -130,10 +140,12 @@ async fn publish_some(engine: &Engine, bus: &dyn Bus) -> Result<usize, String> {
     Ok(count)
 }
 
-/// Up to where the journal has been published.
-pub(crate) async fn published(engine: &Engine) -> Result<Position, StoreError> {
+/// Up to where this life of the journal has been published, and why it is not gone on with, where that is so.
+pub(crate) async fn published(engine: &Engine, head: &Head) -> Result<(Position, Option<String>), StoreError> {
     let cursor = engine.reader().get::<RelayCursor>(CURSOR).await?;
-    Ok(cursor.map_or(Position::START, |cursor| cursor.position))
+    let stopped = cursor.as_ref().and_then(|cursor| cursor.stops_at(head));
+    let published = cursor.filter(|_| stopped.is_none()).map(|cursor| cursor.position);
+    Ok((published.unwrap_or_default(), stopped))
 }
 
 /// Why a journal is not published again.
@@ -150,7 +162,8 @@ pub enum RepublishError {
     Writer(#[from] writer::Error),
 }
 
-/// Sets the cursor back (or forward), so that the journal is published again from after `position`.
+/// Sets the cursor back, so that the journal is published again from after `position`. It is never set forward: what is
+/// before it there was not published yet.
 pub async fn republish(engine: &Engine, position: Position) -> Result<(), RepublishError> {
     if !engine.is_published() {
         return Err(RepublishError::Embedded);
@@ -164,6 +177,8 @@ pub async fn republish(engine: &Engine, position: Position) -> Result<(), Republ
     let set = engine
         .writer()
         .execute(Priority::Background, Context::system("republish"), move |unit| {
+            let published = unit.get::<RelayCursor>(CURSOR).map(|cursor| cursor.position);
+            let position = position.min(published.unwrap_or_default());
             unit.put(CURSOR, RelayCursor { epoch, position });
             Ok::<(), writer::Error>(())
         });

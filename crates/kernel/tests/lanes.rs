@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use contracts::{DecodeError, EventData, EventKind, Service};
 use kernel::aggregate::{Occurrence, Projected};
-use kernel::bus::{Bus, Message};
+use kernel::bus::{Bus, BusError, Group, Message, SourceHead, Subscription};
 use kernel::clock::{Clock, Ids, ManualClock};
 use kernel::context::Context;
 use kernel::document::{Collection, Document, Key, Kind};
 use kernel::engine::{Engine, Parts, schema};
-use kernel::event::{LANES_DEFAULT, StreamId};
+use kernel::event::{LANES_DEFAULT, Lane, Position, StreamId};
 use kernel::memory::MemoryStore;
 use kernel::memory::bus::MemoryBus;
 use kernel::reaction::{Consumers, Failed, Reaction, Start};
@@ -152,6 +153,17 @@ impl House {
 
     /// One whose consumers may not have begun.
     async fn starting(&self, name: u128, start: Start, waits_at: Option<&'static str>) -> Replica {
+        let bus = Arc::new(self.bus.joined(LANES_DEFAULT));
+        self.starting_on(bus, name, start, waits_at).await
+    }
+
+    async fn starting_on(
+        &self,
+        bus: Arc<dyn Bus>,
+        name: u128,
+        start: Start,
+        waits_at: Option<&'static str>,
+    ) -> Replica {
         let parts = Parts {
             store: Arc::clone(&self.shared),
             replica: Some(Uuid::from_u128(name)),
@@ -159,7 +171,6 @@ impl House {
             ids: Arc::new(Ids::from_entropy()),
         };
         let engine = Engine::start(Service::Orders, parts).await.unwrap();
-        let bus: Arc<dyn Bus> = Arc::new(self.bus.joined(LANES_DEFAULT));
         let counting = Counting {
             start,
             handled: Arc::default(),
@@ -237,6 +248,10 @@ async fn a_replica_knows_that_another_one_is_behind() {
     let held = |replica: &Replica| replica.consumers.progress().map(|(_, it)| it.lanes_held()).sum::<u64>();
     assert_eq!(held(&first) + held(&second), 1, "one of them holds the lane");
     assert_eq!(are_behind(), [true; 2]);
+    for replica in [&first, &second] {
+        let journal = replica.consumers.journal().await.unwrap();
+        assert_eq!(journal.consumers[0].lanes_held, 1, "each says so");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -250,6 +265,75 @@ async fn a_consumer_that_is_cut_off_from_the_broker_does_not_think_that_it_has_s
     assert!(only.consumers.is_behind(Service::Catalog));
     house.bus.stand_still(false);
     house.pass(10).await;
+    assert!(!only.consumers.is_behind(Service::Catalog));
+}
+
+/// A broker whose subscriptions wait for it while it is away.
+#[derive(Debug)]
+struct PatientBus(MemoryBus);
+
+#[async_trait]
+impl Bus for PatientBus {
+    async fn declare(&self, groups: &[Group]) -> Result<(), BusError> {
+        self.0.declare(groups).await
+    }
+
+    async fn publish(&self, messages: Vec<Message>) -> Result<(), BusError> {
+        self.0.publish(messages).await
+    }
+
+    async fn subscribe(&self, group: &Group, from: Vec<Position>) -> Result<Box<dyn Subscription>, BusError> {
+        Ok(Box::new(Patient(self.0.subscribe(group, from).await?)))
+    }
+}
+
+struct Patient(Box<dyn Subscription>);
+
+#[async_trait]
+impl Subscription for Patient {
+    async fn receive(&mut self, max: usize) -> Result<Vec<Message>, BusError> {
+        loop {
+            match self.0.receive(max).await {
+                Err(BusError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
+                received => return received,
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self, lane: Lane, position: Position) -> Result<(), BusError> {
+        self.0.acknowledge(lane, position).await
+    }
+
+    async fn rewind(&mut self, lane: Lane, position: Position) -> Result<(), BusError> {
+        self.0.rewind(lane, position).await
+    }
+
+    fn receives(&self, lane: Lane) -> bool {
+        self.0.receives(lane)
+    }
+
+    fn is_live(&self) -> bool {
+        self.0.is_live()
+    }
+
+    async fn head(&mut self) -> Option<SourceHead> {
+        self.0.head().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_waits_for_the_broker_does_not_think_that_it_has_seen_everything() {
+    let house = House::new().await;
+    let bus = Arc::new(PatientBus(house.bus.joined(LANES_DEFAULT)));
+    let only = house.starting_on(bus, 1, Start::Beginning, None).await;
+    only.consumers.begun().await;
+    house.pass(3).await;
+    assert!(!only.consumers.is_behind(Service::Catalog));
+    house.bus.stand_still(true);
+    house.pass(3).await;
+    assert!(only.consumers.is_behind(Service::Catalog));
+    house.bus.stand_still(false);
+    house.pass(3).await;
     assert!(!only.consumers.is_behind(Service::Catalog));
 }
 

@@ -191,6 +191,10 @@ impl Subscription for RemoteSubscription {
         self.inner.receives(lane)
     }
 
+    fn is_live(&self) -> bool {
+        reached(&self.broker, &self.line).is_ok() && self.inner.is_live()
+    }
+
     async fn head(&mut self) -> Option<SourceHead> {
         self.inner.head().await
     }

@@ -142,6 +142,7 @@ macro_rules! bus_outage_suite {
             outages: a_broker_that_is_away_is_waited_for;
             outages: a_broker_that_stands_still_is_waited_for;
             outages: a_broker_that_lost_everything_serves_what_is_published_then;
+            outages: a_subscription_says_whether_the_broker_is_reached;
         }
     };
 }

@@ -285,6 +285,10 @@ impl<F: Fn(&Message) -> Delivery + Send + Sync + 'static> Subscription for Lossy
         self.inner.receives(lane)
     }
 
+    fn is_live(&self) -> bool {
+        self.inner.is_live()
+    }
+
     async fn head(&mut self) -> Option<kernel::bus::SourceHead> {
         self.inner.head().await
     }

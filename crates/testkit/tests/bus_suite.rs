@@ -64,6 +64,8 @@ enum Breach {
     LosesWhatComesWhileItStandsStill,
     /// What was once received is not received again.
     RemembersWhatWasSeen,
+    /// Whatever becomes of the broker.
+    SaysThatItIsReached,
 }
 
 struct Broken {
@@ -324,6 +326,12 @@ impl Subscription for BrokenSubscription {
         self.receives.contains(&lane)
     }
 
+    fn is_live(&self) -> bool {
+        let inner = self.inner.try_lock();
+        let is_live = inner.is_ok_and(|inner| inner.as_ref().is_some_and(|inner| inner.is_live()));
+        is_live || self.breach == Breach::SaysThatItIsReached
+    }
+
     async fn head(&mut self) -> Option<SourceHead> {
         None
     }
@@ -388,6 +396,7 @@ noticed! {
     TakesWhatItLoses: outages::a_broker_that_is_away_is_waited_for;
     LosesWhatComesWhileItStandsStill: outages::a_broker_that_stands_still_is_waited_for;
     RemembersWhatWasSeen: outages::a_broker_that_lost_everything_serves_what_is_published_then;
+    SaysThatItIsReached: outages::a_subscription_says_whether_the_broker_is_reached;
 }
 
 #[test]

@@ -70,9 +70,7 @@ pub trait Log: Send + Sync + fmt::Debug {
     fn connections(&self) -> watch::Receiver<u64>;
 
     /// Whether there is a connection, as far as is known.
-    fn is_reached(&self) -> bool {
-        true
-    }
+    fn is_reached(&self) -> bool;
 
     /// How far the group has come in a lane, if that was ever kept.
     async fn kept(&self, lane: Lane) -> Result<Option<Cursor>, BusError>;

@@ -1,6 +1,7 @@
 //! What happens to a batch of messages inside one commit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use crate::context::Context;
 use crate::event::{Lane, Position};
 use crate::overlay::Fault;
 use crate::reaction::dead_letter::{self, ParkedStream};
+use crate::reaction::lives::{self, Belongs};
 use crate::reaction::{Checkpoint, Failed, Reaction, checkpoint_id};
 use crate::unit::Unit;
 use crate::writer::panic_message;
@@ -20,10 +22,17 @@ pub(crate) enum Cause {
     Failed(Failed),
     /// The message before this one has not come.
     Gap { expected: Position, prev: Position },
-    /// The journal is not the one that the checkpoint was made for.
+    /// The message is of another life of the journal than the checkpoint, and of none that this is known to continue.
     OtherEpoch,
     /// The journal ends before the checkpoint.
     BeyondHead { head: Position },
+}
+
+impl Cause {
+    /// Whether what the lane waits for may come behind the message at which it stopped.
+    pub(crate) fn may_end_behind(&self) -> bool {
+        matches!(self, Self::Gap { .. } | Self::OtherEpoch)
+    }
 }
 
 impl std::fmt::Display for Cause {
@@ -41,8 +50,8 @@ impl std::fmt::Display for Cause {
                  restore this service from the same backup"
             ),
             Self::OtherEpoch => f.write_str(
-                "the source's journal was restored from a backup, so positions mean something else now; restore this \
-                 service from the same backup",
+                "there is an event of another life of the source's journal, in which positions mean something else; if \
+                 the source was restored from a backup, restore this service from the same one",
             ),
         }
     }
@@ -65,6 +74,16 @@ impl Stop {
             cause,
         }
     }
+
+    /// The lane stops at another message, too, behind this one. A failure ends it; of what it waits for, a gap comes first,
+    /// which somebody can do something about.
+    fn and_at(&mut self, next: Self) {
+        let last = self.last.max(next.position);
+        if self.cause == Cause::OtherEpoch && next.cause != Cause::OtherEpoch || !next.cause.may_end_behind() {
+            *self = next;
+        }
+        self.last = last;
+    }
 }
 
 /// What became of a batch.
@@ -74,6 +93,8 @@ pub(crate) struct Report {
     pub(crate) reached: BTreeMap<Lane, Position>,
     pub(crate) stops: BTreeMap<Lane, Stop>,
     pub(crate) handled: u64,
+    /// Messages of each lane that a restore has discarded.
+    pub(crate) discarded: BTreeMap<Lane, u64>,
 }
 
 /// What to do with a message that has failed for long enough.
@@ -95,8 +116,8 @@ pub(crate) struct Delivered {
 
 impl Delivered {
     /// Handles every message that is next in its lane; a lane stops at its first failure, the others go on. Behind a gap
-    /// the lane is still looked through, since what is missing may come later. Effects, dead letters and checkpoints are
-    /// in the unit's one commit.
+    /// the lane is still looked through, since what is missing may come later, and behind messages of a life that is not
+    /// known, since the consumer's own may go on there. Effects, dead letters and checkpoints are in the unit's one commit.
     pub(crate) fn handle(&self, unit: &mut Unit<'_>) -> Report {
         let mut report = Report::default();
         let mut checkpoints: BTreeMap<Lane, Checkpoint> = BTreeMap::new();
@@ -104,11 +125,7 @@ impl Delivered {
         unit.load::<Checkpoint>(lanes.iter().map(|&lane| checkpoint_id(&self.group, lane)));
         for message in self.messages.iter() {
             let (lane, position) = (message.event.lane, message.event.position);
-            if report
-                .stops
-                .get(&lane)
-                .is_some_and(|stop| !matches!(stop.cause, Cause::Gap { .. }))
-            {
+            if report.stops.get(&lane).is_some_and(|stop| !stop.cause.may_end_behind()) {
                 continue;
             }
             let checkpoint = checkpoints.entry(lane).or_insert_with(|| {
@@ -116,26 +133,30 @@ impl Delivered {
                 let mut checkpoint = stored.map(|it| Checkpoint::clone(&it)).unwrap_or_default();
                 if checkpoint.position == Position::START {
                     // Nothing was handled in any other life of the journal.
-                    checkpoint.epoch = message.epoch;
+                    checkpoint.epoch = lives::begins(unit, message);
                 }
                 checkpoint
             });
             match self.advance(unit, checkpoint, message) {
                 Ok(Handled::Before) => {}
                 Ok(Handled::Now) => report.handled += 1,
-                Err(cause @ Cause::Gap { .. }) => {
-                    let stop = report.stops.entry(lane).or_insert_with(|| Stop::at(position, cause));
-                    stop.last = stop.last.max(position);
-                    continue;
-                }
+                Ok(Handled::Discarded) => *report.discarded.entry(lane).or_default() += 1,
                 Err(cause) => {
-                    report.stops.insert(lane, Stop::at(position, cause));
+                    let stop = Stop::at(position, cause);
+                    match report.stops.entry(lane) {
+                        Entry::Vacant(entry) => drop(entry.insert(stop)),
+                        Entry::Occupied(mut entry) => entry.get_mut().and_at(stop),
+                    }
                     continue;
                 }
             }
             let reached = checkpoint.position;
             // The gap is closed; yet what was left aside behind it is not handled before it comes again.
-            if report.stops.get(&lane).is_some_and(|stop| stop.last <= reached) {
+            if report
+                .stops
+                .get(&lane)
+                .is_some_and(|stop| matches!(stop.cause, Cause::Gap { .. }) && stop.last <= reached)
+            {
                 report.stops.remove(&lane);
             }
             report.reached.insert(lane, reached);
@@ -154,8 +175,10 @@ impl Delivered {
 
     fn advance(&self, unit: &mut Unit<'_>, checkpoint: &mut Checkpoint, message: &Message) -> Result<Handled, Cause> {
         let event = &message.event;
-        if checkpoint.epoch != message.epoch {
-            return Err(Cause::OtherEpoch);
+        match lives::belongs(unit, checkpoint.epoch, message) {
+            Belongs::Here => {}
+            Belongs::Discarded => return Ok(Handled::Discarded),
+            Belongs::Elsewhere => return Err(Cause::OtherEpoch),
         }
         if event.position <= checkpoint.position {
             return Ok(Handled::Before);
@@ -204,6 +227,8 @@ impl Delivered {
 enum Handled {
     Before,
     Now,
+    /// By the restore that began the checkpoint's life: it never happened.
+    Discarded,
 }
 
 /// Lets the reaction handle one message; a failure or a panic leaves no trace in the unit.

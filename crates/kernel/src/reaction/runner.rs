@@ -1,6 +1,6 @@
 //! Runs one consumer group: receives, handles in batches through the writer, acknowledges, holds lanes that cannot go on.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,14 +14,11 @@ use crate::effect::backoff;
 use crate::engine::Engine;
 use crate::event::{LANES_DEFAULT, Lane, Position};
 use crate::reaction::batch::{Cause, Delivered, Park, Report, Stop};
-use crate::reaction::{BATCH_EVENTS_MAX, Checkpoint, Failed, Progress, Reaction, Start, checkpoint_id};
+use crate::reaction::hold::{HELD_PAUSE_MAX, Hold};
+use crate::reaction::{BATCH_EVENTS_MAX, Checkpoint, Progress, Reaction, Start, checkpoint_id};
 use crate::store::StoreError;
 use crate::writer::{self, Priority};
 
-/// How long a poison event holds its lane before it is parked.
-const POISON_HELD_MAX: Duration = Duration::from_secs(2);
-/// The longest pause before a lane that waits is tried again.
-const HELD_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// What happened no longer before the first start of a consumer that begins with it counts as having happened since: clocks
 /// differ, and are set back.
 const CLOCKS_APART_MAX: SignedDuration = SignedDuration::from_hours(24);
@@ -37,32 +34,6 @@ enum Interrupted {
     Store(#[from] StoreError),
     #[error(transparent)]
     Writer(#[from] writer::Error),
-}
-
-/// A lane that cannot go on.
-struct Hold {
-    position: Position,
-    /// The last message that was left aside.
-    last: Position,
-    since: Duration,
-    attempts: u32,
-    retry_at: Duration,
-    cause: Cause,
-    /// Set when the retry is under way: messages of the lane are let through again. Should none come, it is repeated.
-    released: bool,
-}
-
-impl Hold {
-    /// Whether messages of the lane are left aside. Behind a gap they are not: the one that is missing may be among them.
-    fn is_closed(&self) -> bool {
-        !self.released && !matches!(self.cause, Cause::Gap { .. })
-    }
-
-    /// Whether a lane that has come so far goes on by itself. A gap may close before the lane is asked for again, and
-    /// what was left aside behind it does not come unasked.
-    fn is_over(&self, reached: Position) -> bool {
-        self.position.max(self.last) <= reached
-    }
 }
 
 pub(crate) struct Runner {
@@ -142,9 +113,7 @@ impl Runner {
         loop {
             // A lane that another subscriber receives by now is held there, if at all.
             self.holds.retain(|&lane, _| subscription.receives(lane));
-            self.progress
-                .lanes_held
-                .store(self.holds.len() as u64, Ordering::Relaxed);
+            self.progress.note_held(self.holds.len());
             let retry_in = self.holds.values().map(|hold| hold.retry_at).min();
             let retry_in = retry_in.map(|at| at.saturating_sub(self.engine.clock().monotonic()));
             let catching_up = self.progress.catching_up.load(Ordering::Relaxed);
@@ -252,11 +221,22 @@ impl Runner {
             Err(writer::Error::Content(reason)) => {
                 let (lane, position) = (messages[0].event.lane, messages[0].event.position);
                 let park = BTreeMap::from([((lane, position), Park::Always(reason))]);
-                self.commit(messages, park).await?
+                self.commit(Arc::clone(&messages), park).await?
             }
             report => report?,
         };
         self.progress.handled.fetch_add(report.handled, Ordering::Relaxed);
+        for (lane, count) in &report.discarded {
+            tracing::warn!(group = %self.group, lane = lane.0, count, "a restore of the source has discarded events");
+        }
+        let now = self.engine.clock().monotonic();
+        for message in messages.iter() {
+            let lane = message.event.lane;
+            if let Some(hold) = self.holds.get_mut(&lane) {
+                let reached = self.reached[lane.index()];
+                hold.hear(report.reached.get(&lane).is_some_and(|now| *now > reached), now);
+            }
+        }
         for (&lane, &position) in &report.reached {
             self.reached[lane.index()] = position;
             if self.holds.get(&lane).is_some_and(|hold| hold.is_over(position)) {
@@ -277,9 +257,8 @@ impl Runner {
     ) -> Result<Report, writer::Error> {
         let now = self.engine.clock().monotonic();
         for (&lane, hold) in &self.holds {
-            let poison = matches!(hold.cause, Cause::Failed(Failed::Poison(_)));
-            if poison && now.saturating_sub(hold.since) >= POISON_HELD_MAX {
-                park.entry((lane, hold.position)).or_insert(Park::IfItFails);
+            if let Some(position) = hold.poison(now) {
+                park.entry((lane, position)).or_insert(Park::IfItFails);
             }
         }
         let (group, reaction) = (self.group.clone(), Arc::clone(&self.reaction));
@@ -308,32 +287,18 @@ impl Runner {
         beyond
     }
 
-    fn hold(&mut self, lane: Lane, Stop { position, last, cause }: Stop) {
+    fn hold(&mut self, lane: Lane, stop: Stop) {
         let now = self.engine.clock().monotonic();
-        let fresh = Hold {
-            position,
-            last,
-            since: now,
-            attempts: 0,
-            retry_at: now,
-            cause: cause.clone(),
-            released: false,
-        };
-        let hold = self.holds.entry(lane).or_insert(fresh);
-        if hold.position != position {
-            (hold.position, hold.since, hold.attempts) = (position, now, 0);
-        }
-        hold.last = hold.last.max(last);
-        hold.attempts += 1;
-        hold.cause = cause;
-        hold.released = false;
-        let longest = match hold.cause {
-            Cause::Failed(Failed::Poison(_)) => (hold.since + POISON_HELD_MAX).saturating_sub(now),
-            _ => HELD_PAUSE_MAX,
-        };
-        hold.retry_at = now + backoff(hold.attempts).min(longest);
-        if hold.attempts == 1 {
-            tracing::warn!(group = %self.group, lane = lane.0, %position, cause = %hold.cause, "a lane is held");
+        match self.holds.entry(lane) {
+            Entry::Occupied(mut hold) if hold.get().is_still(&stop) => hold.get_mut().go_on(stop, now),
+            hold => {
+                let (position, cause) = (stop.position, &stop.cause);
+                tracing::warn!(group = %self.group, lane = lane.0, %position, %cause, "a lane is held");
+                match hold {
+                    Entry::Occupied(mut hold) => hold.get_mut().begin_anew(stop, now),
+                    Entry::Vacant(hold) => drop(hold.insert(Hold::new(stop, now))),
+                }
+            }
         }
     }
 
@@ -342,8 +307,10 @@ impl Runner {
         let now = self.engine.clock().monotonic();
         let due = self.holds.iter().filter(|(_, hold)| hold.retry_at <= now);
         for lane in due.map(|(&lane, _)| lane).collect::<Vec<_>>() {
-            let reached = self.reached[lane.index()];
-            if matches!(self.holds[&lane].cause, Cause::BeyondHead { .. }) {
+            let (reached, hold) = (self.reached[lane.index()], self.holds.get_mut(&lane));
+            let hold = hold.expect("it was just there");
+            hold.ask(now);
+            if matches!(hold.cause, Cause::BeyondHead { .. }) {
                 let head = subscription
                     .head()
                     .await
@@ -351,10 +318,6 @@ impl Runner {
                 if self.halt_beyond(lane, &head) {
                     continue;
                 }
-            }
-            if let Some(hold) = self.holds.get_mut(&lane) {
-                hold.released = true;
-                hold.retry_at = now + HELD_PAUSE_MAX;
             }
             subscription.rewind(lane, reached).await?;
         }

@@ -438,6 +438,10 @@ impl Subscription for Stuttered {
         self.inner.receives(lane)
     }
 
+    fn is_live(&self) -> bool {
+        self.inner.is_live()
+    }
+
     async fn head(&mut self) -> Option<SourceHead> {
         self.inner.head().await
     }

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::bus::ACKNOWLEDGED_MAX;
+use kernel::bus::{ACKNOWLEDGED_MAX, NOTICED_MAX, Subscription};
 use kernel::event::{Lane, Position};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::fixture::{COMES_MAX, Journal, LANES, Received, Steadfast, group, joined, publish_patiently, until};
+use super::fixture::{
+    COMES_MAX, Journal, LANES, Received, Steadfast, group, joined, publish_patiently, subscribe, until,
+};
 use super::{BrokerFactory, Process};
 
 /// How long an outage lasts, of those that are short.
@@ -181,5 +183,33 @@ pub async fn a_broker_that_lost_everything_serves_what_is_published_then(factory
         next.seen.arrived(),
         u32::from(LANES),
         "what was acknowledged came again"
+    );
+}
+
+pub async fn a_subscription_says_whether_the_broker_is_reached(factory: &dyn BrokerFactory) {
+    let process = joined(factory, &[group("a")]).await;
+    let mut subscription = subscribe(&process.bus, &group("a")).await;
+    until_it_says(&mut subscription, true, COMES_MAX).await;
+    factory.kill().await;
+    until_it_says(&mut subscription, false, NOTICED_MAX).await;
+    factory.start().await;
+    publish_patiently(&process.bus, Journal::new().next(1)).await;
+    let mut subscription = subscribe(&process.bus, &group("a")).await;
+    until_it_says(&mut subscription, true, COMES_MAX).await;
+    factory.pause().await;
+    until_it_says(&mut subscription, false, NOTICED_MAX).await;
+    factory.resume().await;
+}
+
+async fn until_it_says(subscription: &mut Box<dyn Subscription>, is_live: bool, within: Duration) {
+    let waiting = async move {
+        while subscription.is_live() != is_live {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let outcome = timeout(within, waiting).await;
+    assert!(
+        outcome.is_ok(),
+        "after {within:?} it does not say that the broker is reached: {is_live}"
     );
 }

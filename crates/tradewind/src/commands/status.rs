@@ -31,7 +31,7 @@ pub struct Republish {
     /// Whose journal
     #[arg(long)]
     service: Service,
-    /// From after this position; 0 is all of it
+    /// From after this position, or from where the broker has it, whichever is before; 0 is all of it
     #[arg(long, value_name = "POSITION")]
     from: u64,
     /// As JSON
@@ -60,6 +60,9 @@ struct ServiceStatus {
     position: u64,
     /// Events that the broker does not have yet; `null` where there is none.
     relay_lag: Option<u64>,
+    /// Why nothing is published until somebody acts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relay_stopped: Option<String>,
     consumers: Vec<ConsumerStatus>,
 }
 
@@ -71,6 +74,8 @@ struct ConsumerStatus {
     lag: Option<u64>,
     /// Lanes that are behind.
     lanes_behind: Option<usize>,
+    /// Lanes that wait for a retry, a missing event or an operator.
+    lanes_held: u64,
     dead_letters: u64,
 }
 
@@ -83,6 +88,7 @@ impl Status {
             relay_lag: journal
                 .published
                 .map(|published| journal.position.saturating_sub(published)),
+            relay_stopped: journal.stopped.clone(),
             consumers: journal
                 .consumers
                 .iter()
@@ -109,6 +115,7 @@ impl ConsumerStatus {
             source: consumer.source,
             lag: lags.as_ref().map(|lags| lags.iter().copied().max().unwrap_or(0)),
             lanes_behind: lags.map(|lags| lags.iter().filter(|lag| **lag > 0).count()),
+            lanes_held: consumer.lanes_held,
             dead_letters: consumer.dead_letters,
         }
     }
@@ -132,6 +139,7 @@ pub async fn status(config: &Config, options: &Options) -> Result<()> {
         "CONSUMER",
         "OF",
         "BEHIND BY",
+        "LANES HELD",
         "DEAD LETTERS",
     ]);
     let shown = |number: Option<u64>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
@@ -142,7 +150,7 @@ pub async fn status(config: &Config, options: &Options) -> Result<()> {
             table.add_row(begin.clone());
         }
         for it in &service.consumers {
-            let behind = [shown(it.lag), it.dead_letters.to_string()];
+            let behind = [shown(it.lag), it.lanes_held.to_string(), it.dead_letters.to_string()];
             let row = begin
                 .iter()
                 .cloned()
@@ -153,6 +161,11 @@ pub async fn status(config: &Config, options: &Options) -> Result<()> {
         }
     }
     output::line(table)?;
+    for service in &status.services {
+        if let Some(reason) = &service.relay_stopped {
+            output::line(format_args!("{} is not published any more: {reason}", service.service))?;
+        }
+    }
     for service in &status.missing {
         output::line(format_args!("{service} gives no answer"))?;
     }
@@ -168,7 +181,8 @@ pub async fn republish(config: &Config, options: &Republish) -> Result<()> {
     match options.json {
         true => output::json(&serde_json::json!({"service": service, "from": from})),
         false => output::line(format_args!(
-            "the journal of {service} is sent again from after {from} on; consumers drop what they have seen"
+            "the journal of {service} is sent again from after {from} on, and before that what was never sent; consumers drop \
+             what they have seen"
         )),
     }
 }
@@ -185,6 +199,7 @@ mod tests {
             position: 9,
             lanes: vec![9, 8, 7],
             published: Some(5),
+            stopped: None,
             consumers: Vec::new(),
         };
         let consumer = Consumer {
@@ -192,11 +207,12 @@ mod tests {
             source: Service::Catalog,
             lanes: vec![9, 2, 6],
             dead_letters: 3,
+            lanes_held: 1,
         };
         let status = ConsumerStatus::of(&consumer, Some(&source));
         assert_eq!(
-            (status.lag, status.lanes_behind, status.dead_letters),
-            (Some(6), Some(2), 3)
+            (status.lag, status.lanes_behind, status.lanes_held, status.dead_letters),
+            (Some(6), Some(2), 1, 3)
         );
         let away = ConsumerStatus::of(&consumer, None);
         assert_eq!((away.lag, away.lanes_behind), (None, None));
