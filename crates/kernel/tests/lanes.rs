@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use contracts::{DecodeError, EventData, EventKind, Service};
+use jiff::SignedDuration;
 use kernel::aggregate::{Occurrence, Projected};
 use kernel::bus::{Bus, BusError, Group, Message, SourceHead, Subscription};
 use kernel::clock::{Clock, Ids, ManualClock};
@@ -370,4 +371,28 @@ async fn what_happened_before_passes_by_a_consumer_that_begins_now() {
     let _again = house.replica(1, Start::Now, None).await;
     house.pass(2).await;
     assert_eq!(house.effects(40..60).await, [1; 20]);
+}
+
+/// Whether it is too old for the broker, or lost though it happened since, nobody can tell.
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_begins_now_is_held_by_what_the_broker_has_forgotten_until_it_is_sent_again() {
+    let house = House::new().await;
+    house.happen(0..20).await;
+    house.pass(2).await;
+    house.clock.jump(SignedDuration::from_hours(8 * 24));
+    house.bus.wipe();
+    let first = house.replica(1, Start::Now, None).await;
+    house.pass(1).await;
+    house.happen(20..40).await;
+    house.pass(60).await;
+    let journal = first.consumers.journal().await.unwrap();
+    assert_eq!(
+        (journal.consumers[0].lanes_held, house.effects(20..40).await),
+        (8, vec![0; 20])
+    );
+    relay::republish(&house.catalog, Position::START).await.unwrap();
+    house.pass(60).await;
+    let journal = first.consumers.journal().await.unwrap();
+    assert_eq!(journal.consumers[0].lanes_held, 0);
+    assert_eq!(house.effects(0..40).await, [vec![0; 20], vec![1; 20]].concat());
 }

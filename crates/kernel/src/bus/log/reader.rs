@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::Service;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::cursors::Cursors;
 use super::{Cursor, Entry, Log};
@@ -15,6 +15,8 @@ use crate::event::Lane;
 use crate::wire;
 
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// The messages of a subscription that were read and wait to be received, together: a few large ones keep the others out.
+pub(super) const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A message, and where it was.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(super) struct Delivery {
     pub(super) generation: u64,
     pub(super) cursor: Cursor,
     pub(super) message: Message,
+    /// What it takes of the room for what waits to be received.
+    pub(super) _room: OwnedSemaphorePermit,
 }
 
 pub(super) struct Reader {
@@ -33,6 +37,8 @@ pub(super) struct Reader {
     pub(super) lane: Lane,
     pub(super) generation: u64,
     pub(super) deliveries: mpsc::Sender<Delivery>,
+    /// A permit for each byte that may be read ahead, in all lanes together.
+    pub(super) room: Arc<Semaphore>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -79,7 +85,11 @@ impl Reader {
             };
             cursor.place = entry.place;
             if let Some(message) = self.understood(&entry) {
+                // One that is larger than all the room has it alone.
+                let bytes = u32::try_from(entry.bytes.len().min(WAITING_BYTES_MAX)).unwrap_or(u32::MAX);
+                let room = Arc::clone(&self.room).acquire_many_owned(bytes).await;
                 let delivery = Delivery {
+                    _room: room.map_err(BusError::new)?,
                     lane: self.lane,
                     generation: self.generation,
                     cursor,

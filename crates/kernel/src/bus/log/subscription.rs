@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use contracts::Service;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::cursors::Cursors;
-use super::reader::{Delivery, Reader};
+use super::reader::{Delivery, Reader, WAITING_BYTES_MAX};
 use super::subscriptions::Leave;
 use super::{Cursor, Log};
 use crate::bus::keeper::Tenancy;
@@ -34,6 +34,7 @@ pub(super) struct LogSubscription {
     generations: u64,
     deliveries: mpsc::Receiver<Delivery>,
     deliver: mpsc::Sender<Delivery>,
+    room: Arc<Semaphore>,
     /// Read, and not handed out yet.
     ready: VecDeque<Delivery>,
     _keeping_up: AbortOnDropHandle<()>,
@@ -72,6 +73,7 @@ impl LogSubscription {
             generations: 0,
             deliveries,
             deliver,
+            room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
             ready: VecDeque::new(),
             _keeping_up: AbortOnDropHandle::new(keeping_up),
             _leave: leave,
@@ -100,6 +102,7 @@ impl LogSubscription {
             lane,
             generation: self.generations,
             deliveries: self.deliver.clone(),
+            room: Arc::clone(&self.room),
             clock: Arc::clone(&self.clock),
         };
         let reading = Reading {
