@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use crate::bench::figures::{Figures, Mode, Row};
-use crate::bench::load::{Answered, Load, Pace, Shots, latencies};
+use crate::bench::flush;
+use crate::bench::load::{Answered, Load, Pace, Shots};
 use crate::bench::measured::Measured;
-use crate::bench::shop::{Basket, Shop};
+use crate::bench::shop::{Basket, Shop, unique};
 use crate::client::Client;
 use crate::stopwatch::now;
 use crate::stores::StoreUrl;
@@ -37,9 +37,6 @@ const LOAD_STEP: Duration = Duration::from_secs(2);
 const MARK: &str = "bench-only";
 /// How a database's name begins that the bench may fill.
 const BENCH: &str = "bench";
-/// Flushes measured, and the bytes of each: about what a commit of some dozen orders writes.
-const FLUSHES: u32 = 500;
-const FLUSH_BYTES: usize = 64 * 1024;
 
 /// How to measure.
 #[derive(Debug)]
@@ -63,7 +60,7 @@ pub async fn run(plan: &Plan, progress: &ProgressBar, mut tell: impl FnMut(&Row)
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
     let mut figures = Figures::default();
     progress.set_message("measuring what a flush takes");
-    figures.flush_p99_ms = flush_p99(directory.path())?;
+    figures.flush_p99_ms = flush::p99_ms(directory.path())?;
     let stored = plan.keep.clone().unwrap_or_else(|| directory.path().join("preloaded"));
     if let Some(orders) = plan.preload {
         preload(&stored, orders, progress).await?;
@@ -383,26 +380,4 @@ fn mark(data: &Path) -> Result<()> {
         std::fs::write(mark, "").with_context(|| format!("cannot write to {}", data.display()))?;
     }
     Ok(())
-}
-
-/// What tells the products and customers of one shop from those of another in the same data.
-fn unique() -> String {
-    use std::hash::{BuildHasher as _, RandomState};
-    format!("B{:08X}", RandomState::new().hash_one(0) >> 32)
-}
-
-/// What appending to a file and flushing it takes at worst, but for one time in a hundred.
-fn flush_p99(directory: &Path) -> Result<f64> {
-    use std::io::Write as _;
-    let mut file = std::fs::File::create(directory.join("flushed"))?;
-    let mut latency: Histogram<u64> = latencies();
-    for _ in 0..FLUSHES {
-        let began = now();
-        file.write_all(&[7; FLUSH_BYTES])?;
-        file.sync_data()?;
-        latency.saturating_record(u64::try_from(began.elapsed().as_micros())?.max(1));
-    }
-    #[expect(clippy::cast_precision_loss, reason = "a latency below 2^53 microseconds")]
-    let microseconds = latency.value_at_quantile(0.99) as f64;
-    Ok(microseconds / 1000.0)
 }

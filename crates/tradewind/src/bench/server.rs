@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use async_trait::async_trait;
 use axum::Router;
 use axum::body::Bytes;
 use axum::response::{IntoResponse as _, Response};
@@ -14,9 +13,9 @@ use axum::routing::{get, post};
 use contracts::Service;
 use contracts::order::PlaceOrder;
 use kernel::auth::{Person, Verifier};
-use kernel::bus::{Bus, BusError, Group, Message, SourceHead, Subscription};
+use kernel::bus::Bus;
 use kernel::clock::{Ids, SystemClock};
-use kernel::event::{Lane, Position};
+use kernel::event::Position;
 use kernel::http::{Created, Failure, Kit, Query, Write, serve_with};
 use kernel::store::Store;
 use serde::{Deserialize, Serialize};
@@ -24,6 +23,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::watch;
 
 use crate::bench::limit::{Keeping, Kept};
+use crate::bench::valve::Valve;
 use crate::commands::serve::OwnServer;
 use crate::config::Config;
 use crate::system::Around;
@@ -228,66 +228,4 @@ async fn bytes(_: Person, Query(size): Query<Size>) -> Response {
     static ZEROS: [u8; 1 << 20] = [b'0'; 1 << 20];
     let body = Bytes::from_static(ZEROS.get(..size.bytes).unwrap_or(&ZEROS));
     ([(http::header::CONTENT_TYPE, "application/json")], body).into_response()
-}
-
-/// A bus that can be shut: events wait in their journals.
-#[derive(Debug)]
-struct Valve {
-    bus: Arc<dyn Bus>,
-    is_open: watch::Receiver<bool>,
-}
-
-#[async_trait]
-impl Bus for Valve {
-    async fn declare(&self, groups: &[Group]) -> Result<(), BusError> {
-        self.bus.declare(groups).await
-    }
-
-    async fn publish(&self, messages: Vec<Message>) -> Result<(), BusError> {
-        self.bus.publish(messages).await
-    }
-
-    async fn subscribe(&self, group: &Group, from: Vec<Position>) -> Result<Box<dyn Subscription>, BusError> {
-        Ok(Box::new(Behind {
-            subscription: self.bus.subscribe(group, from).await?,
-            is_open: self.is_open.clone(),
-        }))
-    }
-}
-
-/// A subscription behind the valve.
-struct Behind {
-    subscription: Box<dyn Subscription>,
-    is_open: watch::Receiver<bool>,
-}
-
-#[async_trait]
-impl Subscription for Behind {
-    async fn receive(&mut self, max: usize) -> Result<Vec<Message>, BusError> {
-        let Self { subscription, is_open } = self;
-        loop {
-            is_open.wait_for(|open| *open).await.map_err(BusError::new)?;
-            tokio::select! {
-                biased;
-                _ = is_open.wait_for(|open| !open) => {}
-                received = subscription.receive(max) => return received,
-            }
-        }
-    }
-
-    async fn acknowledge(&mut self, lane: Lane, position: Position) -> Result<(), BusError> {
-        self.subscription.acknowledge(lane, position).await
-    }
-
-    async fn rewind(&mut self, lane: Lane, position: Position) -> Result<(), BusError> {
-        self.subscription.rewind(lane, position).await
-    }
-
-    fn receives(&self, lane: Lane) -> bool {
-        self.subscription.receives(lane)
-    }
-
-    async fn head(&mut self) -> Option<SourceHead> {
-        self.subscription.head().await
-    }
 }
