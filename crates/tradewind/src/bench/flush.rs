@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use hdrhistogram::Histogram;
 
-use crate::bench::load::latencies;
+use crate::bench::load::{latencies, milliseconds};
 use crate::stopwatch::now;
 
 /// Flushes measured, and the bytes of each: about what a commit of some dozen orders writes.
@@ -24,7 +24,5 @@ pub fn p99_ms(directory: &Path) -> Result<f64> {
         file.sync_data()?;
         latency.saturating_record(u64::try_from(began.elapsed().as_micros())?.max(1));
     }
-    #[expect(clippy::cast_precision_loss, reason = "a latency below 2^53 microseconds")]
-    let microseconds = latency.value_at_quantile(0.99) as f64;
-    Ok(microseconds / 1000.0)
+    Ok(milliseconds(&latency, 0.99))
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::bench::figures::{Figures, Mode, Row};
 use crate::bench::flush;
 use crate::bench::load::{Answered, Load, Pace, Shots};
-use crate::bench::measured::Measured;
+use crate::bench::measured::{Measured, Setup};
 use crate::bench::shop::{Basket, Shop, unique};
 use crate::client::Client;
 use crate::stopwatch::now;
@@ -129,7 +129,12 @@ async fn measure(
     tell: &mut impl FnMut(&Row) -> Result<()>,
 ) -> Result<()> {
     progress.set_message(format!("starting for: {}", mode.name()));
-    let mut server = Measured::start(place.data, mode == Mode::PlaceLimited, place.store).await?;
+    let setup = Setup {
+        is_limited: mode == Mode::PlaceLimited,
+        store: place.store,
+        ..Setup::on(place.data)
+    };
+    let mut server = Measured::start(setup).await?;
     if place.store.is_none() {
         figures.cold_start_ms.push(server.started_in.as_secs_f64() * 1000.0);
     }
@@ -316,7 +321,6 @@ impl Bench<'_> {
 
 #[expect(clippy::cast_precision_loss, reason = "numbers below 2^53")]
 fn row(mode: Mode, connections: u32, answered: &Answered, cpu: Duration, memory: u64) -> Row {
-    let refused = answered.refused.values().map(|(count, _)| count).sum::<u64>();
     Row {
         mode,
         connections,
@@ -328,7 +332,7 @@ fn row(mode: Mode, connections: u32, answered: &Answered, cpu: Duration, memory:
         p999_ms: answered.milliseconds(0.999),
         cpu_us: cpu.as_secs_f64() * 1e6 / answered.accepted.max(1) as f64,
         memory_mib: memory as f64 / f64::from(1 << 20),
-        refused,
+        refused: answered.refusals(),
         settled_s: None,
         limit: None,
     }
@@ -350,7 +354,7 @@ fn loading(server: &Measured, shots: Shots) -> Load {
 /// so were rejected: the shortest way to an end.
 async fn preload(data: &Path, orders: u64, progress: &ProgressBar) -> Result<()> {
     mark(data)?;
-    let mut server = Measured::start(data, false, None).await?;
+    let mut server = Measured::start(Setup::on(data)).await?;
     progress.set_style(ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}")?);
     progress.set_length(orders);
     progress.set_message("loading orders");

@@ -1,11 +1,15 @@
-//! A valve between the bus of a measured shop and its consumers.
+//! A valve between the bus of a measured shop and its consumers, and a meter for what is published.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use contracts::Service;
 use kernel::bus::{Bus, BusError, Group, Message, SourceHead, Subscription};
 use kernel::event::{Lane, Position};
 use tokio::sync::watch;
+
+/// Batches whose size is noted.
+const BATCHES_MAX: usize = 16 * 1024;
 
 /// A bus that can be shut: events wait in their journals.
 #[derive(Debug)]
@@ -14,6 +18,37 @@ pub struct Valve {
     pub bus: Arc<dyn Bus>,
     /// Whether consumers receive anything.
     pub is_open: watch::Receiver<bool>,
+    /// How orders were published.
+    pub batches: Arc<Batches>,
+}
+
+/// How many events of orders were handed to a broker at a time, one after another.
+#[derive(Debug, Default)]
+pub struct Batches {
+    sizes: Mutex<Vec<usize>>,
+}
+
+impl Batches {
+    /// Forgets them.
+    pub fn begin(&self) {
+        self.sizes().clear();
+    }
+
+    /// Since they were forgotten, the first of them.
+    pub fn noted(&self) -> Vec<usize> {
+        self.sizes().clone()
+    }
+
+    fn note(&self, size: usize) {
+        let mut sizes = self.sizes();
+        if sizes.len() < BATCHES_MAX {
+            sizes.push(size);
+        }
+    }
+
+    fn sizes(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
@@ -23,6 +58,12 @@ impl Bus for Valve {
     }
 
     async fn publish(&self, messages: Vec<Message>) -> Result<(), BusError> {
+        if messages
+            .first()
+            .is_some_and(|message| message.source == Service::Orders)
+        {
+            self.batches.note(messages.len());
+        }
         self.bus.publish(messages).await
     }
 
