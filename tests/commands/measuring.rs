@@ -74,7 +74,12 @@ mod on_servers {
     use super::is_measured_beside_its_limit;
     use crate::in_an_empty_directory;
     use crate::run;
+    use serde_json::{Value, json};
     use servers::{Fresh, Kind};
+
+    fn text(value: &Value) -> &str {
+        value.as_str().unwrap_or_default()
+    }
 
     #[test]
     fn each_server_is_measured_beside_its_limit() {
@@ -84,6 +89,76 @@ mod on_servers {
             (Kind::Mongodb, "MongoDB"),
         ] {
             is_measured_beside_its_limit(&Fresh::called(kind, "bench").unwrap().url(), server);
+        }
+    }
+
+    #[test]
+    fn a_broker_is_measured_beside_the_embedded_bus_and_what_it_takes() {
+        let url = Kind::Nats.shared();
+        let (mut command, _directory) =
+            in_an_empty_directory(&["bench", "--json", "--seconds", "1", "--cluster", &url]);
+        let ended = run(&mut command);
+        let report = ended.json();
+        let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("no number: {report}"));
+        let rows = report["rows"].as_array().expect("the report has rows");
+        let [embedded, nats] = rows.as_slice() else {
+            panic!("one for each bus: {rows:?}");
+        };
+        for row in rows {
+            assert!(number(&row["orders_per_second"]) > 1.0, "{row}");
+            let latencies = ["p50_ms", "p99_ms", "p999_ms"].map(|name| number(&row[name]));
+            assert!(latencies[0] > 0.0 && latencies.is_sorted(), "{row}");
+            // What an order leaves in the journals, whichever way it is heard of.
+            assert!((number(&row["events_an_order"]) - 9.0).abs() < 0.1, "{row}");
+            assert_eq!(row["refused"], 0, "{row}");
+        }
+        assert_eq!((&embedded["bus"], &nats["bus"]), (&json!("embedded"), &json!("NATS")));
+        assert!(
+            embedded["limit"].is_null() && embedded["prefix"].is_null(),
+            "{embedded}"
+        );
+        assert!(text(&nats["prefix"]).starts_with("bench-"), "{nats}");
+        let of_embedded = number(&nats["orders_per_second"]) / number(&embedded["orders_per_second"]);
+        assert!((number(&nats["of_embedded"]) - of_embedded).abs() < 0.001, "{rows:?}");
+        let limit = &nats["limit"];
+        assert!((1.0..=512.0).contains(&number(&limit["events_a_batch"])), "{limit}");
+        let orders = number(&limit["events_per_second"]) / number(&nats["events_an_order"]);
+        assert!(
+            orders > 1.0 && (number(&limit["orders_per_second"]) / orders - 1.0).abs() < 0.001,
+            "{limit}"
+        );
+        let targets = report["targets"].as_array().expect("the report has targets");
+        assert_eq!(targets.len(), 3, "{targets:?}");
+        // The login is for the broker alone.
+        let (login, host) = url
+            .trim_start_matches("nats://")
+            .rsplit_once('@')
+            .expect("it has a login");
+        assert_eq!(nats["broker"], format!("nats://{host}"));
+        assert!(
+            !ended.out().contains(login) && !ended.err().contains(login),
+            "{}",
+            ended.err()
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_measured_is_said_before_anything_is() {
+        for (url, parts) in [
+            (
+                "nats://me:swordfish@127.0.0.1:1",
+                ["--cluster: nats://127.0.0.1:1", "does not answer"],
+            ),
+            ("nats://127.0.0.1:1?prefix=a/b", ["--cluster", "cannot begin the names"]),
+            ("embedded:", ["--cluster", "name a broker"]),
+            ("pulsar://me:swordfish@h", ["--cluster", "use embedded:, nats://"]),
+        ] {
+            let (mut command, _directory) = in_an_empty_directory(&["bench", "--cluster", url]);
+            let ended = run(&mut command);
+            let said = ended.err();
+            assert_eq!((ended.0.status.code(), ended.out().as_str()), (Some(1), ""), "{said}");
+            assert!(parts.iter().all(|part| said.contains(part)), "{url}: {said}");
+            assert!(!said.contains("swordfish"), "{said}");
         }
     }
 
@@ -119,6 +194,38 @@ fn what_cannot_be_kept_or_drawn_is_said_before_anything_is_measured() {
             ended.err()
         );
     }
+}
+
+#[test]
+fn a_broker_is_measured_on_its_own() {
+    for other in [
+        ["--store", "sqlite:x"],
+        ["--preload", "1"],
+        ["--only", "place"],
+        ["--connections", "1"],
+    ] {
+        let (mut command, _directory) = in_an_empty_directory(&["bench", "--cluster", "nats://h"]);
+        let ended = run(command.args(other));
+        assert!(
+            ended.0.status.code() == Some(2) && ended.err().contains("cannot be used with"),
+            "{}",
+            ended.err()
+        );
+    }
+}
+
+#[test]
+#[cfg(not(feature = "nats"))]
+fn a_broker_whose_driver_is_not_built_in_is_named_with_its_feature() {
+    let (mut command, _directory) = in_an_empty_directory(&["bench", "--cluster", "nats://h"]);
+    let ended = run(&mut command);
+    assert!(
+        ended
+            .err()
+            .contains("--cluster: the driver for nats is not built in; build with `--features nats`"),
+        "{}",
+        ended.err()
+    );
 }
 
 #[test]

@@ -54,6 +54,16 @@ pub struct BrokerUrl {
 }
 
 impl Broker {
+    /// As it calls itself.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nats => "NATS",
+            Self::Kafka => "Kafka",
+            Self::Rabbitmq => "RabbitMQ",
+            Self::Redis => "Redis",
+        }
+    }
+
     /// The Cargo feature that it is built in with.
     fn feature(self) -> &'static str {
         match self {
@@ -182,6 +192,54 @@ macro_rules! opening {
 }
 
 impl BusUrl {
+    /// What is spoken to there.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Broker(broker, _) => broker.name(),
+        }
+    }
+
+    /// What the names of all that is made there begin with, if that is said.
+    #[must_use]
+    pub fn prefix(&self) -> Option<&str> {
+        match self {
+            Self::Embedded => None,
+            Self::Broker(_, url) => url.prefix.as_deref(),
+        }
+    }
+
+    /// The same broker, with other names for all that is made there.
+    #[must_use]
+    pub fn with_prefix(&self, prefix: &str) -> Self {
+        match self {
+            Self::Embedded => Self::Embedded,
+            Self::Broker(broker, url) => Self::Broker(
+                *broker,
+                BrokerUrl {
+                    prefix: Some(prefix.to_owned()),
+                    ..url.clone()
+                },
+            ),
+        }
+    }
+
+    /// As it was given, with the password.
+    #[must_use]
+    pub fn reveal(&self) -> String {
+        let Self::Broker(_, url) = self else {
+            return self.to_string();
+        };
+        let authorities = url.authorities.as_ref().map(|path| path.to_string_lossy());
+        let options = [("prefix", url.prefix.as_deref()), ("cacert", authorities.as_deref())];
+        let options = options.iter().filter_map(|(name, value)| Some((name, (*value)?)));
+        let options: Vec<String> = options
+            .map(|(name, value)| format!("{name}={}", url::encoded(value)))
+            .collect();
+        format!("{}?{}", url.url, options.join("&"))
+    }
+
     /// Connects to it. A broker that does not answer is waited for in the background, and the bus is not available meanwhile;
     /// one that will not do is refused.
     pub async fn open(&self, around: Surroundings<'_>) -> Result<Arc<dyn Bus>> {
@@ -190,12 +248,19 @@ impl BusUrl {
         };
         let open = broker.opening(url, &around)?;
         match open().await {
-            Ok(bus) => Ok(bus),
-            Err(Refused::Unfit(error)) => Err(error),
             Err(Refused::Away(error)) => {
                 tracing::warn!("{error}; until it does, events wait in the journals");
                 Ok(Arc::new(AwaitedBus::new(open, Arc::clone(around.clock))))
             }
+            opened => Ok(opened?),
+        }
+    }
+
+    /// Connects to a broker that has to be there.
+    pub async fn connect(&self, around: Surroundings<'_>) -> Result<Arc<dyn Bus>> {
+        match self {
+            Self::Embedded => self.open(around).await,
+            Self::Broker(broker, url) => Ok(broker.opening(url, &around)?().await?),
         }
     }
 }
@@ -250,6 +315,7 @@ mod tests {
         let url: BusUrl = "nats://me:se@cret@h:1?prefix=SHOP".parse().expect("it is one");
         assert_eq!(url.to_string(), "nats://h:1");
         assert_eq!(format!("{url:?}"), "BusUrl(nats://h:1)");
+        assert_eq!((url.name(), url.prefix()), ("NATS", Some("SHOP")));
         let unknown = "nats://h:1?token=secret"
             .parse::<BusUrl>()
             .expect_err("no such option")
@@ -258,5 +324,20 @@ mod tests {
             unknown.contains("\"token\"") && !unknown.contains("secret"),
             "{unknown}"
         );
+    }
+
+    #[test]
+    #[cfg(feature = "nats")]
+    fn what_is_revealed_says_the_same_again() {
+        for text in [
+            "nats://me:se%40cret@h:1,i",
+            "nats://h?prefix=SHOP",
+            "tls://h?cacert=/a%20b/%26.pem&prefix=A",
+        ] {
+            let url: BusUrl = text.parse().expect("it is one");
+            assert!(url.reveal().parse::<BusUrl>().is_ok_and(|again| again == url), "{text}");
+        }
+        let url: BusUrl = "nats://me:pw@h?prefix=A".parse().expect("it is one");
+        assert_eq!(url.with_prefix("B").reveal(), "nats://me:pw@h?prefix=B");
     }
 }

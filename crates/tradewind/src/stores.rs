@@ -51,9 +51,11 @@ impl FromStr for UrlArgument {
 }
 
 impl UrlArgument {
-    /// What it says, or why that is no URL of a store.
-    pub fn parse(&self, argument: &str) -> Result<StoreUrl> {
-        self.0.parse().map_err(|error| anyhow!("{argument}: {error}"))
+    /// What it says, or why that is no URL of what is asked for.
+    pub fn parse<T: FromStr<Err = anyhow::Error>>(&self, argument: &str) -> Result<T> {
+        self.0
+            .parse()
+            .map_err(|error: anyhow::Error| anyhow!("{argument}: {error}"))
     }
 }
 

@@ -38,6 +38,17 @@ pub fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// With all that may mean something in a URL written as `%3A` and the like.
+#[must_use]
+pub fn encoded(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/".contains(&byte);
+    let written = text.bytes().map(|byte| match is_plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    });
+    written.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +58,14 @@ mod tests {
         assert_eq!(decoded("a%3An%2f%F0%9F%A6%80").as_deref(), Some("a:n/🦀"));
         for wrong in ["%", "%4", "%+4", "%zz", "%ff", "%é"] {
             assert_eq!(decoded(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_with_percent_signs_is_read_as_it_was() {
+        assert_eq!(encoded("/a b/%&?🦀"), "/a%20b/%25%26%3F%F0%9F%A6%80");
+        for text in ["", "SHOP", "a:n/🦀 100 %", "x&y=z#"] {
+            assert_eq!(decoded(&encoded(text)).as_deref(), Some(text));
         }
     }
 

@@ -5,14 +5,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, ensure};
-use async_trait::async_trait;
 use contracts::Service;
 use kernel::clock::{Clock as _, Ids, SystemClock};
-use kernel::document::Key;
-use kernel::event::{Position, Recorded, StreamId};
-use kernel::store::{Batch, CommitError, Committed, Found, Query, Store, StoreError, Stored, Tail};
+use kernel::event::Position;
+use kernel::store::Batch;
 
 use crate::bench::figures::Limit;
+use crate::bench::witness::{PLACED, Witness};
 use crate::stopwatch::now;
 use crate::stores::{Place, StoreUrl};
 use crate::system::SERVICES;
@@ -35,20 +34,6 @@ struct Batches {
 }
 
 impl Kept {
-    fn add(&self, batch: Arc<Batch>) {
-        if !batch.events.iter().any(|event| event.event_type == PLACED) {
-            return;
-        }
-        let mut batches = self.batches();
-        batches.events += batch.events.len();
-        batches.kept.push_back(batch);
-        while batches.events > KEPT_EVENTS_MAX
-            && let Some(oldest) = batches.kept.pop_front()
-        {
-            batches.events -= oldest.events.len();
-        }
-    }
-
     fn batches(&self) -> MutexGuard<'_, Batches> {
         self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,43 +63,19 @@ impl Kept {
     }
 }
 
-/// What is placed is one event; what else happens to orders while events wait are others, in batches that are not kept.
-const PLACED: &str = "order.placed";
-
-/// A store whose batches are kept once they are committed.
-#[derive(Debug)]
-pub struct Keeping {
-    /// The store.
-    pub store: Arc<dyn Store>,
-    /// Where they are kept.
-    pub kept: Arc<Kept>,
-}
-
-#[async_trait]
-impl Store for Keeping {
-    async fn commit(&self, batch: Arc<Batch>) -> Result<Committed, CommitError> {
-        let committed = self.store.commit(Arc::clone(&batch)).await?;
-        self.kept.add(batch);
-        Ok(committed)
-    }
-
-    async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
-        self.store.get(keys).await
-    }
-
-    async fn query(&self, query: &Query) -> Result<Vec<Found>, StoreError> {
-        self.store.query(query).await
-    }
-
-    async fn stream(&self, id: &StreamId, from_version: u64, limit: usize) -> Result<Vec<Recorded>, StoreError> {
-        self.store.stream(id, from_version, limit).await
-    }
-
-    async fn tail(&self, after: Position, limit: usize) -> Result<Tail, StoreError> {
-        self.store.tail(after, limit).await
-    }
-
-    async fn scrub(&self) -> Result<(), StoreError> {
-        self.store.scrub().await
+impl Witness for Kept {
+    /// What is placed is one event; what else happens to orders while events wait are others, in batches that are not kept.
+    fn saw(&self, batch: Arc<Batch>) {
+        if !batch.events.iter().any(|event| event.event_type == PLACED) {
+            return;
+        }
+        let mut batches = self.batches();
+        batches.events += batch.events.len();
+        batches.kept.push_back(batch);
+        while batches.events > KEPT_EVENTS_MAX
+            && let Some(oldest) = batches.kept.pop_front()
+        {
+            batches.events -= oldest.events.len();
+        }
     }
 }

@@ -70,16 +70,26 @@ impl Answered {
         self.requests as f64 / self.seconds.max(f64::EPSILON)
     }
 
+    /// Requests that were not answered with success.
+    pub fn refusals(&self) -> u64 {
+        self.refused.values().map(|(count, _)| count).sum()
+    }
+
     /// The latency in milliseconds that this part of the requests did not exceed.
-    #[expect(clippy::cast_precision_loss, reason = "a latency below 2^53 microseconds")]
     pub fn milliseconds(&self, quantile: f64) -> f64 {
-        self.latency.value_at_quantile(quantile) as f64 / 1000.0
+        milliseconds(&self.latency, quantile)
     }
 }
 
 /// Microseconds up to a minute, to three digits.
 pub fn latencies() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_MAX, 3).expect("these bounds are in order")
+}
+
+/// The latency in milliseconds that this part of them did not exceed.
+#[expect(clippy::cast_precision_loss, reason = "a latency below 2^53 microseconds")]
+pub fn milliseconds(latency: &Histogram<u64>, quantile: f64) -> f64 {
+    latency.value_at_quantile(quantile) as f64 / 1000.0
 }
 
 /// What all connections put together.

@@ -1,5 +1,6 @@
 //! The measured process, as the bench sees it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
@@ -7,13 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use contracts::Service;
 use serde::de::DeserializeOwned;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::bench::figures::Limit;
-use crate::bench::server::{Ask, STORE, Tally};
+use crate::bench::server::{Ask, BUS, STORE, Tally};
+use crate::bench::stages::Took;
+use crate::buses::BusUrl;
 use crate::stopwatch::now;
 use crate::stores::StoreUrl;
 
@@ -34,16 +38,62 @@ pub struct Measured {
     answers: Lines<BufReader<ChildStdout>>,
 }
 
-impl Measured {
-    /// Starts it on a data directory.
-    pub async fn start(data: &Path, limited: bool, store: Option<&StoreUrl>) -> Result<Self> {
-        let mut command = Command::new(std::env::current_exe().context("the bench does not know its own binary")?);
-        command.args(["bench-server", "--data"]).arg(data);
-        if limited {
-            command.arg("--limited");
+/// What it is started with.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// The directory of what it keeps.
+    pub data: &'a Path,
+    /// With rate limits, but high ones.
+    pub is_limited: bool,
+    /// In place of the embedded store.
+    pub store: Option<&'a StoreUrl>,
+    /// Whether it notes how long orders take to be confirmed.
+    pub is_timed: bool,
+    /// In place of the whole shop.
+    pub part: Option<&'a Part>,
+}
+
+impl<'a> Setup<'a> {
+    /// The whole shop in a directory.
+    pub fn on(data: &'a Path) -> Self {
+        Self {
+            data,
+            is_limited: false,
+            store: None,
+            is_timed: false,
+            part: None,
         }
+    }
+}
+
+/// A part of the shop.
+#[derive(Debug)]
+pub struct Part {
+    /// What runs in it.
+    pub names: Vec<&'static str>,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where the other parts do.
+    pub others: String,
+    /// What is between them.
+    pub bus: BusUrl,
+}
+
+impl Measured {
+    /// Starts it.
+    pub async fn start(setup: Setup<'_>) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe().context("the bench does not know its own binary")?);
+        command.args(["bench-server", "--data"]).arg(setup.data);
+        command.args(setup.is_limited.then_some("--limited"));
+        command.args(setup.is_timed.then_some("--timed"));
         // Not among the arguments, which everybody on the machine may read.
-        command.envs(store.map(|store| (STORE, store.reveal())));
+        command.envs(setup.store.map(|store| (STORE, store.reveal())));
+        if let Some(part) = setup.part {
+            command.arg("--parts").arg(part.names.join(","));
+            command.arg("--listen").arg(part.listen.to_string());
+            command.arg("--others").arg(&part.others);
+            command.env(BUS, part.bus.reveal());
+        }
         let began = now();
         let mut child = command
             .stdin(Stdio::piped())
@@ -103,6 +153,26 @@ impl Measured {
     /// Inserts the rows that orders were last stored as once more, into tables of their own, and times that.
     pub async fn limit(&mut self) -> Result<Limit> {
         self.ask(Ask::Limit).await
+    }
+
+    /// Notes anew how long orders take to be confirmed, and how they are published.
+    pub async fn note(&mut self) -> Result<()> {
+        self.ask(Ask::Note).await.map(|_: bool| ())
+    }
+
+    /// How long they took since then.
+    pub async fn took(&mut self) -> Result<Took> {
+        self.ask(Ask::Took).await
+    }
+
+    /// How many events of orders were published at a time since then.
+    pub async fn batches(&mut self) -> Result<Vec<usize>> {
+        self.ask(Ask::Batches).await
+    }
+
+    /// How many events the journals in it have.
+    pub async fn heads(&mut self) -> Result<BTreeMap<Service, u64>> {
+        self.ask(Ask::Heads).await
     }
 
     /// Waits until every order is decided, and says for how long.

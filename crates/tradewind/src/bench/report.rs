@@ -40,7 +40,8 @@ pub struct Target {
 }
 
 impl Target {
-    fn least(what: impl Into<String>, measured: f64, target: f64) -> Self {
+    /// At least so much.
+    pub fn least(what: impl Into<String>, measured: f64, target: f64) -> Self {
         Self {
             what: what.into(),
             measured,
@@ -50,7 +51,8 @@ impl Target {
         }
     }
 
-    fn most(what: impl Into<String>, measured: f64, target: f64) -> Self {
+    /// At most so much.
+    pub fn most(what: impl Into<String>, measured: f64, target: f64) -> Self {
         Self {
             is_most: true,
             is_met: measured <= target,
@@ -78,29 +80,34 @@ impl Report {
 
     /// For a person: what was not said row by row.
     pub fn print(&self) -> Result<()> {
-        if self.targets.is_empty() {
-            return Ok(());
-        }
-        let mut table = Table::new();
-        table.load_preset(presets::NOTHING);
-        for target in &self.targets {
-            let sign = if target.is_most { '≤' } else { '≥' };
-            table.add_row([
-                if target.is_met { "✓" } else { "✗" }.to_owned(),
-                target.what.clone(),
-                number(target.measured),
-                format!("{sign} {}", number(target.target)),
-            ]);
-        }
-        if let Some(numbers) = table.column_mut(2) {
-            numbers.set_cell_alignment(CellAlignment::Right);
-        }
-        output::line(format_args!(
-            "\nTargets (a flush takes {} ms, p99)",
-            number(self.figures.flush_p99_ms)
-        ))?;
-        output::line(table)
+        print(&self.targets, self.figures.flush_p99_ms)
     }
+}
+
+/// Targets, for a person.
+pub fn print(targets: &[Target], flush_p99_ms: f64) -> Result<()> {
+    if targets.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    for target in targets {
+        let sign = if target.is_most { '≤' } else { '≥' };
+        table.add_row([
+            if target.is_met { "✓" } else { "✗" }.to_owned(),
+            target.what.clone(),
+            number(target.measured),
+            format!("{sign} {}", number(target.target)),
+        ]);
+    }
+    if let Some(numbers) = table.column_mut(2) {
+        numbers.set_cell_alignment(CellAlignment::Right);
+    }
+    output::line(format_args!(
+        "\nTargets (a flush takes {} ms, p99)",
+        number(flush_p99_ms)
+    ))?;
+    output::line(table)
 }
 
 /// The columns of a row, aligned one by one as they come.

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use crate::bench::figures::{Figures, Mode, Row};
-use crate::bench::load::{Answered, Load, Pace, Shots, latencies};
-use crate::bench::measured::Measured;
-use crate::bench::shop::{Basket, Shop};
+use crate::bench::flush;
+use crate::bench::load::{Answered, Load, Pace, Shots};
+use crate::bench::measured::{Measured, Setup};
+use crate::bench::shop::{Basket, Shop, unique};
 use crate::client::Client;
 use crate::stopwatch::now;
 use crate::stores::StoreUrl;
@@ -37,9 +37,6 @@ const LOAD_STEP: Duration = Duration::from_secs(2);
 const MARK: &str = "bench-only";
 /// How a database's name begins that the bench may fill.
 const BENCH: &str = "bench";
-/// Flushes measured, and the bytes of each: about what a commit of some dozen orders writes.
-const FLUSHES: u32 = 500;
-const FLUSH_BYTES: usize = 64 * 1024;
 
 /// How to measure.
 #[derive(Debug)]
@@ -63,7 +60,7 @@ pub async fn run(plan: &Plan, progress: &ProgressBar, mut tell: impl FnMut(&Row)
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
     let mut figures = Figures::default();
     progress.set_message("measuring what a flush takes");
-    figures.flush_p99_ms = flush_p99(directory.path())?;
+    figures.flush_p99_ms = flush::p99_ms(directory.path())?;
     let stored = plan.keep.clone().unwrap_or_else(|| directory.path().join("preloaded"));
     if let Some(orders) = plan.preload {
         preload(&stored, orders, progress).await?;
@@ -132,7 +129,12 @@ async fn measure(
     tell: &mut impl FnMut(&Row) -> Result<()>,
 ) -> Result<()> {
     progress.set_message(format!("starting for: {}", mode.name()));
-    let mut server = Measured::start(place.data, mode == Mode::PlaceLimited, place.store).await?;
+    let setup = Setup {
+        is_limited: mode == Mode::PlaceLimited,
+        store: place.store,
+        ..Setup::on(place.data)
+    };
+    let mut server = Measured::start(setup).await?;
     if place.store.is_none() {
         figures.cold_start_ms.push(server.started_in.as_secs_f64() * 1000.0);
     }
@@ -319,7 +321,6 @@ impl Bench<'_> {
 
 #[expect(clippy::cast_precision_loss, reason = "numbers below 2^53")]
 fn row(mode: Mode, connections: u32, answered: &Answered, cpu: Duration, memory: u64) -> Row {
-    let refused = answered.refused.values().map(|(count, _)| count).sum::<u64>();
     Row {
         mode,
         connections,
@@ -331,7 +332,7 @@ fn row(mode: Mode, connections: u32, answered: &Answered, cpu: Duration, memory:
         p999_ms: answered.milliseconds(0.999),
         cpu_us: cpu.as_secs_f64() * 1e6 / answered.accepted.max(1) as f64,
         memory_mib: memory as f64 / f64::from(1 << 20),
-        refused,
+        refused: answered.refusals(),
         settled_s: None,
         limit: None,
     }
@@ -353,7 +354,7 @@ fn loading(server: &Measured, shots: Shots) -> Load {
 /// so were rejected: the shortest way to an end.
 async fn preload(data: &Path, orders: u64, progress: &ProgressBar) -> Result<()> {
     mark(data)?;
-    let mut server = Measured::start(data, false, None).await?;
+    let mut server = Measured::start(Setup::on(data)).await?;
     progress.set_style(ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}")?);
     progress.set_length(orders);
     progress.set_message("loading orders");
@@ -383,26 +384,4 @@ fn mark(data: &Path) -> Result<()> {
         std::fs::write(mark, "").with_context(|| format!("cannot write to {}", data.display()))?;
     }
     Ok(())
-}
-
-/// What tells the products and customers of one shop from those of another in the same data.
-fn unique() -> String {
-    use std::hash::{BuildHasher as _, RandomState};
-    format!("B{:08X}", RandomState::new().hash_one(0) >> 32)
-}
-
-/// What appending to a file and flushing it takes at worst, but for one time in a hundred.
-fn flush_p99(directory: &Path) -> Result<f64> {
-    use std::io::Write as _;
-    let mut file = std::fs::File::create(directory.join("flushed"))?;
-    let mut latency: Histogram<u64> = latencies();
-    for _ in 0..FLUSHES {
-        let began = now();
-        file.write_all(&[7; FLUSH_BYTES])?;
-        file.sync_data()?;
-        latency.saturating_record(u64::try_from(began.elapsed().as_micros())?.max(1));
-    }
-    #[expect(clippy::cast_precision_loss, reason = "a latency below 2^53 microseconds")]
-    let microseconds = latency.value_at_quantile(0.99) as f64;
-    Ok(microseconds / 1000.0)
 }

@@ -1,12 +1,12 @@
-//! The measured process: the whole shop in a data directory, told by lines on its standard input.
+//! The measured process: the shop, or parts of it, in a data directory, told by lines on its standard input.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use async_trait::async_trait;
 use axum::Router;
 use axum::body::Bytes;
 use axum::response::{IntoResponse as _, Response};
@@ -14,20 +14,24 @@ use axum::routing::{get, post};
 use contracts::Service;
 use contracts::order::PlaceOrder;
 use kernel::auth::{Person, Verifier};
-use kernel::bus::{Bus, BusError, Group, Message, SourceHead, Subscription};
+use kernel::bus::Bus;
 use kernel::clock::{Ids, SystemClock};
-use kernel::event::{Lane, Position};
+use kernel::event::Position;
 use kernel::http::{Created, Failure, Kit, Query, Write, serve_with};
 use kernel::store::Store;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::watch;
 
-use crate::bench::limit::{Keeping, Kept};
+use crate::bench::limit::Kept;
+use crate::bench::stages::Stages;
+use crate::bench::valve::{Batches, Valve};
+use crate::bench::witness::{CONFIRMED, PLACED, REJECTED, Witness, Witnessed};
 use crate::commands::serve::OwnServer;
 use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::system::Around;
+use crate::topology::Topology;
 
 /// Takes the body of an order, and answers with it.
 pub const BARE: &str = "/api/notify/bare";
@@ -47,6 +51,8 @@ const SAMPLE: u64 = 1000;
 
 /// The variable that names the store, if it is not to be in the data directory.
 pub const STORE: &str = "BENCH_STORE";
+/// The variable that names the broker, if there is one.
+pub const BUS: &str = "BENCH_BUS";
 
 /// What to serve.
 #[derive(Debug, clap::Args)]
@@ -57,6 +63,18 @@ pub struct Options {
     /// With rate limits, but high ones
     #[arg(long)]
     limited: bool,
+    /// Note how long orders take to be confirmed
+    #[arg(long)]
+    timed: bool,
+    /// These parts alone
+    #[arg(long, value_delimiter = ',')]
+    parts: Vec<String>,
+    /// Where it listens
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Where the other parts listen
+    #[arg(long, default_value = "")]
+    others: String,
 }
 
 /// What the bench asks for, one a line.
@@ -73,6 +91,14 @@ pub enum Ask {
     Sample,
     /// Insert once more what was last committed to orders, and time that.
     Limit,
+    /// Note anew how long orders take to be confirmed, and how they are published.
+    Note,
+    /// Say how long they took.
+    Took,
+    /// Say how many events of orders were published at a time.
+    Batches,
+    /// Say how many events the journals have.
+    Heads,
 }
 
 /// The orders in the journal.
@@ -103,9 +129,9 @@ impl Tally {
             self.position = last.position.0;
             for event in &tail.events {
                 match &*event.event_type {
-                    "order.placed" => self.placed += 1,
-                    "order.confirmed" => self.confirmed += 1,
-                    "order.rejected" => self.rejected += 1,
+                    PLACED => self.placed += 1,
+                    CONFIRMED => self.confirmed += 1,
+                    REJECTED => self.rejected += 1,
                     _ => {}
                 }
             }
@@ -124,78 +150,124 @@ async fn sample(journal: &Arc<dyn Store>) -> Result<Vec<String>> {
     Ok(orders.into_iter().collect())
 }
 
+/// How many events each journal has, of the services that run here.
+async fn heads(server: &OwnServer, topology: &Topology) -> Result<BTreeMap<Service, u64>> {
+    let mut heads = BTreeMap::new();
+    for &service in &topology.services {
+        let tail = server.journal(service).tail(Position::START, 0).await?;
+        heads.insert(service, tail.head.position.0);
+    }
+    Ok(heads)
+}
+
 /// Serves until its standard input ends.
 pub async fn run(options: &Options) -> Result<()> {
-    let limit = if options.limited { HIGH_LIMIT } else { "off" };
-    let store = std::env::var(STORE).unwrap_or_default();
-    let config = Config::with(&[
-        ("store", &store),
-        ("listen", "127.0.0.1:0"),
-        ("data", &options.data.to_string_lossy()),
-        ("rate_limit_anonymous", limit),
-        ("rate_limit_user", limit),
-        ("rate_limit_ip", limit),
-        ("admin_email", ADMIN),
-        ("admin_password", PASSWORD),
-    ])?;
+    let config = options.config()?;
+    let topology = Topology::of(&options.parts, &config)?;
     // The provider of each measurement knows nothing, whatever the database has seen.
     std::fs::create_dir_all(&options.data)?;
     let ledger = config.ledger(&DataDirectory::imagine(&options.data)?);
     std::fs::File::options().create(true).append(true).open(ledger)?;
     let (valve, is_open) = watch::channel(true);
     let kept = config.store.as_ref().map(|store| (store, Arc::new(Kept::default())));
+    let stages = Arc::new(Stages::new());
+    let witness: Option<Arc<dyn Witness>> = match &kept {
+        Some((_, kept)) => Some(Arc::clone(kept) as _),
+        None => options.timed.then(|| Arc::clone(&stages) as _),
+    };
+    let batches = Arc::new(Batches::default());
     let tapped = Tapped {
         is_open,
-        kept: kept.as_ref().map(|(_, kept)| Arc::clone(kept)),
+        witness,
+        batches: Arc::clone(&batches),
     };
-    let server = OwnServer::start_within(&config, &tapped).await?;
+    let server = OwnServer::start_within(&config, &topology, &tapped).await?;
     answer(&server.url)?;
     let mut tally = Tally::default();
     let mut asked = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = asked.next_line().await? {
-        let orders = server.journal(Service::Orders);
         match serde_json::from_str(&line)? {
             Ask::Pause => answer(&valve.send_replace(false))?,
             Ask::Resume => answer(&valve.send_replace(true))?,
             Ask::Tally => {
-                tally.go_on(orders).await?;
+                tally.go_on(server.journal(Service::Orders)).await?;
                 answer(&tally)?;
             }
-            Ask::Sample => answer(&sample(orders).await?)?,
+            Ask::Sample => answer(&sample(server.journal(Service::Orders)).await?)?,
             Ask::Limit => {
                 let (store, kept) = kept.as_ref().context("the store is not in the data directory")?;
                 answer(&kept.insert(store).await?)?;
             }
+            Ask::Note => {
+                stages.begin();
+                batches.begin();
+                answer(&true)?;
+            }
+            Ask::Took => answer(&stages.took())?,
+            Ask::Batches => answer(&batches.noted())?,
+            Ask::Heads => answer(&heads(&server, &topology).await?)?,
         }
     }
     server.stop().await
+}
+
+impl Options {
+    fn config(&self) -> Result<Config> {
+        let variable = |name| std::env::var(name).unwrap_or_default();
+        let limit = if self.limited { HIGH_LIMIT } else { "off" };
+        let mut settings = vec![
+            ("store".to_owned(), variable(STORE)),
+            ("listen".to_owned(), self.listen.to_string()),
+            ("data".to_owned(), self.data.to_string_lossy().into_owned()),
+            ("admin_email".to_owned(), ADMIN.to_owned()),
+            ("admin_password".to_owned(), PASSWORD.to_owned()),
+        ];
+        for who in ["anonymous", "user", "ip"] {
+            settings.push((format!("rate_limit_{who}"), limit.to_owned()));
+        }
+        if !self.parts.is_empty() {
+            settings.push(("bus".to_owned(), variable(BUS)));
+            // A service of its own is not looked for there.
+            let urls = Service::ALL
+                .iter()
+                .map(|service| (format!("{service}_url"), self.others.clone()));
+            settings.extend(urls);
+        }
+        let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (&**name, &**value)).collect();
+        Config::with(&settings)
+    }
 }
 
 fn answer(value: &impl Serialize) -> Result<()> {
     Ok(writeln!(std::io::stdout(), "{}", serde_json::to_string(value)?)?)
 }
 
-/// The shop with a valve on its bus, and routes that touch nothing.
+/// The shop with a valve on its bus, a witness at the store of orders, and routes that touch nothing.
 struct Tapped {
     is_open: watch::Receiver<bool>,
-    /// What was committed to orders, where that is measured against.
-    kept: Option<Arc<Kept>>,
+    /// Who sees what is committed to orders.
+    witness: Option<Arc<dyn Witness>>,
+    /// How orders are published.
+    batches: Arc<Batches>,
 }
 
 impl Around for Tapped {
     fn store(&self, service: Service, store: Arc<dyn Store>) -> Arc<dyn Store> {
-        match &self.kept {
-            Some(kept) if service == Service::Orders => Arc::new(Keeping {
+        match &self.witness {
+            Some(witness) if service == Service::Orders => Arc::new(Witnessed {
                 store,
-                kept: Arc::clone(kept),
+                witness: Arc::clone(witness),
             }),
             _ => store,
         }
     }
 
     fn bus(&self, bus: Arc<dyn Bus>) -> Arc<dyn Bus> {
-        let is_open = self.is_open.clone();
-        Arc::new(Valve { bus, is_open })
+        Arc::new(Valve {
+            bus,
+            is_open: self.is_open.clone(),
+            batches: Arc::clone(&self.batches),
+        })
     }
 
     /// Beside the routes of a service that is not measured, so that those that are do not carry them.
@@ -233,66 +305,4 @@ async fn bytes(_: Person, Query(size): Query<Size>) -> Response {
     static ZEROS: [u8; 1 << 20] = [b'0'; 1 << 20];
     let body = Bytes::from_static(ZEROS.get(..size.bytes).unwrap_or(&ZEROS));
     ([(http::header::CONTENT_TYPE, "application/json")], body).into_response()
-}
-
-/// A bus that can be shut: events wait in their journals.
-#[derive(Debug)]
-struct Valve {
-    bus: Arc<dyn Bus>,
-    is_open: watch::Receiver<bool>,
-}
-
-#[async_trait]
-impl Bus for Valve {
-    async fn declare(&self, groups: &[Group]) -> Result<(), BusError> {
-        self.bus.declare(groups).await
-    }
-
-    async fn publish(&self, messages: Vec<Message>) -> Result<(), BusError> {
-        self.bus.publish(messages).await
-    }
-
-    async fn subscribe(&self, group: &Group, from: Vec<Position>) -> Result<Box<dyn Subscription>, BusError> {
-        Ok(Box::new(Behind {
-            subscription: self.bus.subscribe(group, from).await?,
-            is_open: self.is_open.clone(),
-        }))
-    }
-}
-
-/// A subscription behind the valve.
-struct Behind {
-    subscription: Box<dyn Subscription>,
-    is_open: watch::Receiver<bool>,
-}
-
-#[async_trait]
-impl Subscription for Behind {
-    async fn receive(&mut self, max: usize) -> Result<Vec<Message>, BusError> {
-        let Self { subscription, is_open } = self;
-        loop {
-            is_open.wait_for(|open| *open).await.map_err(BusError::new)?;
-            tokio::select! {
-                biased;
-                _ = is_open.wait_for(|open| !open) => {}
-                received = subscription.receive(max) => return received,
-            }
-        }
-    }
-
-    async fn acknowledge(&mut self, lane: Lane, position: Position) -> Result<(), BusError> {
-        self.subscription.acknowledge(lane, position).await
-    }
-
-    async fn rewind(&mut self, lane: Lane, position: Position) -> Result<(), BusError> {
-        self.subscription.rewind(lane, position).await
-    }
-
-    fn receives(&self, lane: Lane) -> bool {
-        self.subscription.receives(lane)
-    }
-
-    async fn head(&mut self) -> Option<SourceHead> {
-        self.subscription.head().await
-    }
 }

@@ -1,23 +1,29 @@
 //! What a measured shop is filled with, and the requests that are made of it.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use axum::body::Bytes;
+use contracts::log::Journal;
 use contracts::notification::Notification;
 use contracts::order::Order;
 use contracts::product::Product;
 use contracts::user::Tokens;
-use contracts::{OrderId, Page, ProductId};
+use contracts::{OrderId, Page, ProductId, Service};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use http::{Method, Request};
 use http_body_util::Full;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::bench::load::Shots;
+use crate::bench::load::{Shots, answer};
 use crate::bench::server::{ADMIN, BARE, BYTES, PASSWORD};
 use crate::client::Client;
+use crate::stopwatch::now;
 
 /// Products that orders are spread over.
 const PRODUCTS: usize = 20;
@@ -27,6 +33,10 @@ const CUSTOMERS: usize = 16;
 const AT_ONCE: usize = 4;
 /// More than a bench sells.
 const STOCK: u64 = 100_000_000;
+/// How long it may take until a new product can be ordered.
+const KNOWN_MAX: Duration = Duration::from_secs(30);
+/// How often a shop is asked that has something to wait for.
+const POLL: Duration = Duration::from_millis(50);
 /// Orders of a page.
 const PAGE: usize = 50;
 
@@ -43,6 +53,13 @@ pub struct Shop {
     emails: Vec<String>,
     customers: Vec<Client>,
     tokens: Vec<HeaderValue>,
+}
+
+/// How far events have come, as the gateway says.
+#[derive(Debug, Deserialize)]
+struct Journals {
+    data: Vec<Journal>,
+    missing: Vec<Service>,
 }
 
 /// What an order is of.
@@ -109,6 +126,39 @@ impl Shop {
     pub async fn is_writing(&self) -> Result<bool> {
         let queued: Page<Notification> = self.admin.get("/api/notifications?status=queued&limit=1").await?;
         Ok(!queued.data.is_empty())
+    }
+
+    /// Waits until orders of each product are taken: those who take them hear of products a little later.
+    pub async fn until_known(&self, address: SocketAddr) -> Result<()> {
+        let place = self.place(Basket::One);
+        let began = now();
+        for number in (0..).take(self.skus.len()) {
+            while let Err(error) = answer(address, place(number)).await {
+                ensure!(began.elapsed() < KNOWN_MAX, "no order is taken: {error}");
+                tokio::time::sleep(POLL).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until every consumer has all that was journaled for it, whichever processes they are in, and every customer was
+    /// told.
+    pub async fn until_caught_up(&self, at_most: Duration) -> Result<()> {
+        let began = now();
+        loop {
+            let Journals { data, missing } = self.admin.get("/api/journals").await?;
+            let heads: BTreeMap<Service, &Vec<u64>> = data.iter().map(|it| (it.service, &it.lanes)).collect();
+            let mut consumers = data.iter().flat_map(|journal| &journal.consumers);
+            let is_seen = missing.is_empty() && consumers.all(|it| heads.get(&it.source) == Some(&&it.lanes));
+            if is_seen && !self.is_writing().await? {
+                return Ok(());
+            }
+            ensure!(
+                began.elapsed() < at_most,
+                "consumers do not catch up: {data:?}, without {missing:?}"
+            );
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     fn order(&self, basket: Basket, number: usize) -> Bytes {
@@ -222,4 +272,10 @@ fn request(method: Method, path: &str, token: Option<&HeaderValue>, body: Bytes)
         headers.insert(AUTHORIZATION, token.clone());
     }
     request
+}
+
+/// What tells the products and customers of one shop from those of another in the same data.
+pub fn unique() -> String {
+    use std::hash::{BuildHasher as _, RandomState};
+    format!("B{:08X}", RandomState::new().hash_one(0) >> 32)
 }

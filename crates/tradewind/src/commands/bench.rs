@@ -10,10 +10,12 @@ use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum as _;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::bench::cluster;
 use crate::bench::figures::Mode;
 use crate::bench::plot;
 use crate::bench::report::{self, Report};
 use crate::bench::run::{self, Plan};
+use crate::buses::BusUrl;
 use crate::output;
 use crate::stores::UrlArgument;
 
@@ -43,6 +45,11 @@ pub struct Options {
     /// times. The bench fills it: a database must have a name that begins with `bench`, a directory (sqlite:PATH) must be empty
     #[arg(long, value_name = "URL", conflicts_with = "preload")]
     store: Vec<UrlArgument>,
+    /// Measure this broker between two processes, orders in the one and the rest in the other, beside the embedded bus and what the
+    /// broker takes at the most; as TRADEWIND_BUS has it, and may be given several times. What was published stays there, under names
+    /// of its own
+    #[arg(long, value_name = "URL", conflicts_with_all = ["connections", "only", "preload", "keep", "store", "svg"])]
+    cluster: Vec<UrlArgument>,
     /// Draw the figures
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -56,6 +63,17 @@ pub async fn run(options: &Options) -> Result<ExitCode> {
     if cfg!(debug_assertions) {
         eprintln!("note: this is a debug build, many times slower; measure with `cargo run --release -- bench`");
     }
+    let progress = ProgressBar::new_spinner();
+    progress.set_style(ProgressStyle::default_spinner());
+    match options.cluster.as_slice() {
+        [] => modes(options, &progress).await?,
+        urls => buses(options, urls, &progress).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The shop in one process.
+async fn modes(options: &Options, progress: &ProgressBar) -> Result<()> {
     let only = options.only.as_slice();
     let stores = options.store.iter().map(|url| url.parse("--store"));
     let plan = Plan {
@@ -72,13 +90,11 @@ pub async fn run(options: &Options) -> Result<ExitCode> {
     ensure!(!plan.connections.is_empty(), "--connections names no number");
     // Before the work rather than after it: what cannot be written is known now.
     let mut drawing = options.svg.as_deref().map(drawing).transpose()?;
-    let progress = ProgressBar::new_spinner();
-    progress.set_style(ProgressStyle::default_spinner());
     progress.enable_steady_tick(TICK);
     if !options.json {
         output::line(report::heading())?;
     }
-    let figures = run::run(&plan, &progress, |row| match options.json {
+    let figures = run::run(&plan, progress, |row| match options.json {
         true => Ok(()),
         false => progress.suspend(|| output::line(report::line(row))),
     })
@@ -90,10 +106,33 @@ pub async fn run(options: &Options) -> Result<ExitCode> {
     }
     let report = Report::new(figures);
     match options.json {
-        true => output::json(&report)?,
-        false => report.print()?,
+        true => output::json(&report),
+        false => report.print(),
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+/// Brokers between two processes.
+async fn buses(options: &Options, urls: &[UrlArgument], progress: &ProgressBar) -> Result<()> {
+    let plan = cluster::Plan {
+        duration: Duration::from_secs(options.seconds),
+        buses: urls.iter().map(|url| url.parse("--cluster")).collect::<Result<_>>()?,
+    };
+    ensure!(
+        !plan.buses.contains(&BusUrl::Embedded),
+        "--cluster: the embedded bus is within one process, and is measured beside each broker: name a broker"
+    );
+    progress.enable_steady_tick(TICK);
+    let figures = cluster::run(&plan, progress, |row| match options.json {
+        true => Ok(()),
+        false => progress.suspend(|| cluster::show(row)),
+    })
+    .await?;
+    progress.finish_and_clear();
+    let report = cluster::Report::new(figures);
+    match options.json {
+        true => output::json(&report),
+        false => report.print(),
+    }
 }
 
 /// The file to draw in, whose old content stays until there is another.

@@ -118,15 +118,15 @@ pub struct OwnServer {
 impl OwnServer {
     /// Starts everything on the data directory of `config`, listening as it says.
     pub async fn start(config: &Config) -> Result<Self> {
-        Self::start_within(config, &Plain).await
+        Self::start_within(config, &Topology::whole(), &Plain).await
     }
 
-    /// The same, with something around its parts.
-    pub async fn start_within(config: &Config, around: &dyn Around) -> Result<Self> {
+    /// The same of some parts, with something around their ports.
+    pub async fn start_within(config: &Config, topology: &Topology, around: &dyn Around) -> Result<Self> {
         let data = DataDirectory::lock(&config.data)?;
         let listener = Listener::bind(config.listen).await?;
         let url = format!("http://{}", listener.address()?);
-        let system = System::start(config, &Topology::whole(), &data, metrics::install()?, around).await?;
+        let system = System::start(config, topology, &data, metrics::install()?, around).await?;
         if let Some(users) = &system.users {
             first_admin::ensure(users, config, &data).await?;
         }
@@ -141,7 +141,7 @@ impl OwnServer {
         })
     }
 
-    /// The journal of a service.
+    /// The journal of a service that runs in it.
     pub fn journal(&self, service: Service) -> &Arc<dyn Store> {
         self.system.journal(service)
     }
