@@ -155,19 +155,20 @@ impl House {
     /// One whose consumers may not have begun.
     async fn starting(&self, name: u128, start: Start, waits_at: Option<&'static str>) -> Replica {
         let bus = Arc::new(self.bus.joined(LANES_DEFAULT));
-        self.starting_on(bus, name, start, waits_at).await
+        self.starting_on(bus, Some(name), start, waits_at).await
     }
 
+    /// Without a name it has no others beside it.
     async fn starting_on(
         &self,
         bus: Arc<dyn Bus>,
-        name: u128,
+        name: Option<u128>,
         start: Start,
         waits_at: Option<&'static str>,
     ) -> Replica {
         let parts = Parts {
             store: Arc::clone(&self.shared),
-            replica: Some(Uuid::from_u128(name)),
+            replica: name.map(Uuid::from_u128),
             clock: Arc::clone(&self.clock) as _,
             ids: Arc::new(Ids::from_entropy()),
         };
@@ -326,7 +327,7 @@ impl Subscription for Patient {
 async fn a_consumer_that_waits_for_the_broker_does_not_think_that_it_has_seen_everything() {
     let house = House::new().await;
     let bus = Arc::new(PatientBus(house.bus.joined(LANES_DEFAULT)));
-    let only = house.starting_on(bus, 1, Start::Beginning, None).await;
+    let only = house.starting_on(bus, Some(1), Start::Beginning, None).await;
     only.consumers.begun().await;
     house.pass(3).await;
     assert!(!only.consumers.is_behind(Service::Catalog));
@@ -335,6 +336,29 @@ async fn a_consumer_that_waits_for_the_broker_does_not_think_that_it_has_seen_ev
     assert!(only.consumers.is_behind(Service::Catalog));
     house.bus.stand_still(false);
     house.pass(3).await;
+    assert!(!only.consumers.is_behind(Service::Catalog));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_was_not_given_its_lanes_yet_does_not_think_that_it_has_seen_everything() {
+    let house = House::new().await;
+    let bus: Arc<dyn Bus> = Arc::new(PatientBus(house.bus.joined(LANES_DEFAULT)));
+    let group = Group {
+        service: Service::Orders,
+        consumer: "counting",
+        source: Service::Catalog,
+    };
+    // Who had them before is not known to be gone.
+    let before = bus
+        .subscribe(&group, vec![Position::START; usize::from(LANES_DEFAULT)])
+        .await
+        .unwrap();
+    let only = house.starting_on(bus, None, Start::Beginning, None).await;
+    only.consumers.begun().await;
+    house.pass(3).await;
+    assert!(only.consumers.is_behind(Service::Catalog));
+    drop(before);
+    house.pass(10).await;
     assert!(!only.consumers.is_behind(Service::Catalog));
 }
 

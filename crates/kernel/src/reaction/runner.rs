@@ -126,7 +126,11 @@ impl Runner {
                 }
                 messages = subscription.receive(BATCH_EVENTS_MAX) => messages?,
                 () = self.engine.clock().sleep(CAUGHT_UP_AFTER), if catching_up || may_be_cut_off => {
-                    self.progress.catching_up.store(!subscription.is_live(), Ordering::Relaxed);
+                    // Where there are others, they say so of the lanes that they have.
+                    let has_its_lanes = self.engine.is_shared()
+                        || (0..LANES_DEFAULT).all(|lane| subscription.receives(Lane(lane)));
+                    let has_seen_all = subscription.is_live() && has_its_lanes;
+                    self.progress.catching_up.store(!has_seen_all, Ordering::Relaxed);
                     continue;
                 }
             };
