@@ -213,7 +213,7 @@ async fn replicas_are_restarted_killed_frozen_removed_and_added_under_load(kind:
 }
 
 macro_rules! on {
-    ($($broker:ident: $kind:expr;)+) => {
+    ($($broker:ident: $kind:expr $(, $ignored:meta)?;)+) => {
         $(mod $broker {
             use servers::Kind;
 
@@ -223,6 +223,7 @@ macro_rules! on {
             }
 
             #[tokio::test(flavor = "multi_thread")]
+            $(#[$ignored])?
             async fn replicas_are_restarted_killed_frozen_removed_and_added_under_load() {
                 super::replicas_are_restarted_killed_frozen_removed_and_added_under_load($kind).await;
             }
@@ -232,7 +233,7 @@ macro_rules! on {
 
 on! {
     nats: Kind::Nats;
-    kafka: Kind::Kafka;
-    rabbitmq: Kind::Rabbitmq;
-    redis: Kind::Redis;
+    kafka: Kind::Kafka, ignore = "17 processes for minutes: one broker stands for all, and the others are run by hand";
+    rabbitmq: Kind::Rabbitmq, ignore = "as with kafka";
+    redis: Kind::Redis, ignore = "as with kafka";
 }
