@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(etag(u64::MAX), "\"18446744073709551615\"");
     }
 
-    /// An entity tag, well-formed or not.
+    /// An entity tag, well-formed or not, perhaps with what parts it from the next.
     fn tag() -> impl Strategy<Value = String> {
         prop_oneof![
             6 => (0..9_u64).prop_map(|version| format!("\"{version}\"")),
@@ -153,7 +153,7 @@ mod tests {
             let header = tags.join(separator);
             let Some(condition) = IfMatch::parse(&header) else { return Ok(()) };
             for version in 0..100_u64 {
-                let named = tags.iter().any(|tag| etag(version) == tag.trim());
+                let named = header.split([',', ' ', '\t']).any(|member| etag(version) == member);
                 let holds = condition.check(version).is_ok() && condition != IfMatch::Any;
                 prop_assert!(!holds || named, "{header} named {version}");
             }
