@@ -8,7 +8,7 @@ use std::time::Duration;
 use contracts::{DecodeError, EventData, EventKind, Service};
 use jiff::Timestamp;
 use kernel::aggregate::{Aggregate, Occurrence, Projected};
-use kernel::clock::{Ids, ManualClock};
+use kernel::clock::{Clock, Ids, ManualClock};
 use kernel::context::{Claim, Context};
 use kernel::document::{Collection, Document, Kind};
 use kernel::engine::{Engine, Parts, schema};
@@ -169,6 +169,19 @@ async fn count(engine: Engine, id: &'static str, note: String, claim: Option<Cla
         Ok(unit.get::<Counter>(id).map_or(0, |counter| counter.count))
     });
     counted.await
+}
+
+/// Counts without an event, whose place in its stream would tell of another writer.
+async fn raise(engine: &Engine) -> Result<u64, Error> {
+    let raised = engine
+        .writer()
+        .execute(Priority::Client, Context::system("test"), |unit| {
+            let mut counter = unit.get::<Counter>("a").as_deref().cloned().unwrap_or_default();
+            counter.count += 1;
+            unit.put("a", counter.clone());
+            Ok(counter.count)
+        });
+    raised.await
 }
 
 fn claim(fingerprint: &str) -> Option<Claim> {
@@ -532,6 +545,32 @@ async fn a_replica_whose_clock_is_behind_gets_its_turn() {
     }
 }
 
+/// The other one changes the same document for half a second, whenever this one commits.
+#[tokio::test(start_paused = true)]
+async fn who_meets_conflicts_over_and_over_pauses_and_goes_on() {
+    let store = memory();
+    let (patient, busy) = (rig_on(Arc::clone(&store), true).await, rig_on(store, true).await);
+    let (other, clock, lost) = (
+        busy.engine.clone(),
+        Arc::clone(&busy.clock),
+        Arc::new(AtomicU64::new(0)),
+    );
+    let (end, conflicts) = (clock.monotonic() + Duration::from_millis(500), Arc::clone(&lost));
+    patient.store.overtake(move || {
+        let (other, conflicts) = (other.clone(), Arc::clone(&conflicts));
+        let is_busy = clock.monotonic() < end;
+        async move {
+            if !is_busy {
+                return;
+            }
+            conflicts.fetch_add(1, Ordering::Relaxed);
+            raise(&other).await.unwrap();
+        }
+    });
+    let raised = raise(&patient.engine).await.unwrap();
+    assert_eq!(raised, lost.load(Ordering::Relaxed) + 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn writers_that_share_a_store_never_decide_on_what_is_stale() {
     let store = memory();
@@ -566,22 +605,9 @@ async fn writers_that_share_a_store_never_decide_on_what_is_stale() {
 async fn writers_that_share_a_store_never_overwrite_what_the_other_wrote() {
     let store = memory();
     let (left, right) = (rig_on(Arc::clone(&store), true).await, rig_on(store, true).await);
-    // No event comes with it, whose place in its stream would tell.
-    let raise = async |rig: &Rig| {
-        let raised = rig
-            .engine
-            .writer()
-            .execute(Priority::Client, Context::system("test"), |unit| {
-                let mut counter = unit.get::<Counter>("a").as_deref().cloned().unwrap_or_default();
-                counter.count += 1;
-                unit.put("a", counter.clone());
-                Ok::<_, Error>(counter.count)
-            });
-        raised.await.unwrap()
-    };
     for turn in 0..5 {
-        assert_eq!(raise(&left).await, turn * 2 + 1);
-        assert_eq!(raise(&right).await, turn * 2 + 2);
+        assert_eq!(raise(&left.engine).await.unwrap(), turn * 2 + 1);
+        assert_eq!(raise(&right.engine).await.unwrap(), turn * 2 + 2);
     }
 }
 

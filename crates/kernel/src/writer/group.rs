@@ -13,7 +13,9 @@ use crate::overlay::{Beneath, Fault, Overlay};
 use crate::store::{Batch, CommitError, Committed, Conflict, Query, Store};
 use crate::unit::Turn;
 use crate::writer::job::{Job, Verdict};
-use crate::writer::{CONFLICTS_MAX, Error, LOAD_ROUNDS_MAX, Setup, TIME_LEAD_MAX, UNKNOWN_OUTCOME_MAX};
+use crate::writer::{
+    CONFLICT_PAUSE_MAX, CONFLICTS_MAX, Error, LOAD_ROUNDS_MAX, Setup, TIME_LEAD_MAX, UNKNOWN_OUTCOME_MAX,
+};
 
 /// The state that lasts from one group to the next.
 pub(crate) struct Groups<'a> {
@@ -257,6 +259,7 @@ impl<'a> Groups<'a> {
             });
         }
         while let Some(Again { jobs, conflicts }) = waiting.pop_front() {
+            self.setup.clock.sleep(self.pause(conflicts)).await;
             let mut open = self.open(None);
             self.decide(&mut open, jobs).await;
             let mut flying = self.begin(open);
@@ -297,6 +300,18 @@ impl<'a> Groups<'a> {
             job.settle(Err(error.clone()));
         }
         Vec::new()
+    }
+
+    /// How long a group waits that met as many conflicts: the first may be chance, those that follow say that another
+    /// replica is at the same documents, and the two must not go on in step.
+    fn pause(&self, conflicts: usize) -> Duration {
+        let longest = match conflicts {
+            0 | 1 => return Duration::ZERO,
+            _ => Duration::from_millis(1 << conflicts.min(10)).min(CONFLICT_PAUSE_MAX),
+        };
+        let mut random = [0];
+        self.setup.ids.fill(&mut random);
+        longest.mul_f64(f64::from(random[0]).mul_add(0.5 / 256.0, 0.5))
     }
 
     /// What a group has to know that is decided again, `before` conflicts having come before this one.
