@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -178,7 +179,8 @@ async fn a_shop_is_copied_and_goes_on_where_it_is_now() {
     server.stop();
     let copied = copy(&server).json();
     assert_eq!(copied.as_array().unwrap().len(), 7, "{copied:#}");
-    copy(&server).failed(&["has data of users already"]);
+    // What is there already is compared once more.
+    assert_eq!(copy(&server).json(), copied);
     for service in ["users", "orders"] {
         remove(&server.data(), service);
     }
@@ -188,6 +190,22 @@ async fn a_shop_is_copied_and_goes_on_where_it_is_now() {
     assert_eq!(id_of(&ada.until_order(&paid, "paid").await), paid);
     let (order, _) = ada.paid_order(&product, 1).await;
     ada.until_order(&order, "paid").await;
+
+    server.stop();
+    let from = format!("sqlite:{}", server.data().display());
+    let mut again = server.command();
+    again
+        .args(["copy", "--service", "inventory", "--from"])
+        .arg(format!("{from}/inventory.sqlite"));
+    again.args(["--to", &format!("{to}/inventory.sqlite")]);
+    run(&mut again).failed(&["has data of inventory already"]);
+}
+
+/// Makes a store one that a command was killed before it called whole.
+fn unfinished(data: &Path, service: &str, command: &str) {
+    let connection = Connection::open(data.join(format!("{service}.sqlite"))).unwrap();
+    let done = connection.execute("UPDATE head SET rebuilding = ?1", [json!([command]).to_string()]);
+    assert_eq!(done.unwrap(), 1);
 }
 
 /// Kills a command once it has told of two services, which are whole then.
@@ -220,11 +238,18 @@ async fn what_is_cut_short_between_services_is_opened_by_nobody_and_goes_on() {
         .env("TRADEWIND_DATA", &restored);
     for (name, command, data) in [("copy", &mut copy, &copied), ("restore", &mut restore, &restored)] {
         cut_after_two_services(command);
-        let unfinished = format!("`tradewind {name}` was not finished here");
+        let refusal = format!("`tradewind {name}` was not finished here");
         let migrate = || run(tradewind().arg("migrate").env("TRADEWIND_DATA", data));
-        migrate().failed(&[&unfinished]);
+        migrate().failed(&[&refusal]);
         run(command.stderr(Stdio::piped())).done();
         migrate().done();
+
+        // Killed at the end, when some were called whole already; or all were, and nobody was told.
+        for cut in [&["orders", "events"][..], &SERVICES, &[]] {
+            cut.iter().for_each(|service| unfinished(data, service, name));
+            run(command).done();
+            migrate().done();
+        }
     }
     std::fs::copy(server.data().join(LEDGER), copied.join(LEDGER)).unwrap();
     server.set_variable("TRADEWIND_STORE", &format!("sqlite:{}", copied.display()));

@@ -26,7 +26,7 @@ mod hold;
 mod lives;
 mod runner;
 
-pub use adopt::{Adopted, Seen, adopt, note_restore, seen_by};
+pub use adopt::{Adopted, Seen, adopt, is_restored, note_restore, seen_by};
 pub use dead_letter::{DeadLetter, DeadLetters, LetterError, ParkedStream};
 pub use lives::Restored;
 

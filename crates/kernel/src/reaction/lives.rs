@@ -26,6 +26,11 @@ impl Restored {
     pub(crate) fn new(continued: Epoch, lanes: Vec<Position>) -> Self {
         Self { continued, lanes }
     }
+
+    /// Whether it continues that life, and has nothing beyond these positions.
+    pub(super) fn is_of(&self, continued: Epoch, lanes: &[Position]) -> bool {
+        self.continued == continued && self.lanes == lanes
+    }
 }
 
 impl Document for Restored {

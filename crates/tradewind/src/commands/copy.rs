@@ -1,5 +1,7 @@
 //! `tradewind copy`: services move from one database to another, which is how a shop outgrows the embedded one.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result, bail};
 use contracts::Service;
 use indicatif::ProgressBar;
@@ -68,7 +70,11 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
     });
     let sources = futures::future::try_join_all(opening).await?;
     waiting.finish_and_clear();
-    let targets = target::open_all(&to, Purpose::Copy, &ids, &clock).await?;
+    let mut heads = BTreeMap::new();
+    for (source, (described, _)) in sources.iter().zip(&to) {
+        heads.insert(described.service, source.snapshot().await?.head().clone());
+    }
+    let targets = target::open_all(&to, &Purpose::Copy(heads), &ids, &clock).await?;
     let mut copied = Vec::new();
     for ((source, target), (described, place)) in sources.iter().zip(&targets).zip(&to) {
         let service = described.service;

@@ -1,5 +1,6 @@
 //! `tradewind restore`: services from a backup, each journal beginning a new life.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,28 +44,44 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
     let places = SERVICES
         .iter()
         .map(|described| (described, Place::of(described.service, config, &data)));
-    let mut places: Vec<(&Described, Place)> = places.collect();
+    let places: Vec<(&Described, Place)> = places.collect();
     let checks = places
         .iter()
         .map(|(described, place)| place.check_unused(described, &ids, &clock));
     futures::future::try_join_all(checks).await?;
-    places.retain(|(described, _)| options.service.is_none_or(|chosen| chosen == described.service));
+    let is_chosen = |service| options.service.is_none_or(|chosen| chosen == service);
+    let (places, others): (Vec<_>, Vec<_>) = places
+        .into_iter()
+        .partition(|(described, _)| is_chosen(described.service));
     let missing = places
         .iter()
         .find(|(described, _)| !manifest.services.contains_key(&described.service));
     if let Some((described, _)) = missing {
         bail!("the backup has nothing of {}", described.service);
     }
-    let stores = target::open_all(&places, Purpose::Restore, &ids, &clock).await?;
+    let mut all: BTreeMap<Service, Arc<dyn Opened>> = BTreeMap::new();
+    for (described, place) in &others {
+        all.insert(
+            described.service,
+            place.open(described, Vec::new(), &ids, &clock).await?,
+        );
+    }
+    let epochs = manifest.services.iter().map(|(&service, kept)| (service, kept.epoch()));
+    let purpose = Purpose::Restore(epochs.collect());
+    let stores = target::open_all(&places, &purpose, &ids, &clock).await?;
     let mut restored = Vec::new();
+    let mut to_note = Vec::new();
     for ((described, place), store) in places.iter().zip(&stores) {
         let service = described.service;
         let kept = &manifest.services[&service];
-        let bar = carry::progress(service, options.json)?;
-        fill(described, place, store.as_ref(), kept, &options.from, &bar)
-            .await
-            .with_context(|| format!("cannot restore {service}"))?;
-        bar.finish_and_clear();
+        if !purpose.is_done(service, store.as_ref()).await? {
+            let bar = carry::progress(service, options.json)?;
+            fill(described, place, store.as_ref(), kept, &options.from, &bar)
+                .await
+                .with_context(|| format!("cannot restore {service}"))?;
+            bar.finish_and_clear();
+            to_note.push((store, kept.epoch()));
+        }
         if !options.json {
             let Sum {
                 events,
@@ -79,13 +96,18 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
         }
         restored.push(serde_json::json!({"service": service, "held": kept.sum}));
     }
-    for ((described, _), store) in places.iter().zip(&stores) {
-        let continued = manifest.services[&described.service].epoch();
+    for (store, continued) in to_note {
         note_restore(store.as_ref(), ids.uuid(clock.now()), continued).await?;
+    }
+    let filled = places.iter().zip(&stores);
+    all.extend(filled.map(|((described, _), store)| (described.service, Arc::clone(store))));
+    let adopted = adopt_all(&all).await?;
+    for store in &stores {
         store.finish_rebuild().await?;
+    }
+    for store in all.values() {
         store.close().await;
     }
-    let adopted = adopt_all(config, &data).await?;
     if options.json {
         return output::json(&serde_json::json!({"restored": restored, "consumers": adopted}));
     }
@@ -141,31 +163,16 @@ struct Consumers {
 }
 
 /// Of every service, restored or not.
-async fn adopt_all(config: &Config, data: &DataDirectory) -> Result<Vec<Consumers>> {
+async fn adopt_all(stores: &BTreeMap<Service, Arc<dyn Opened>>) -> Result<Vec<Consumers>> {
     let (clock, ids) = (SystemClock::new(), Ids::from_entropy());
-    let mut stores: Vec<(Service, Arc<dyn Opened>)> = Vec::new();
-    for described in &SERVICES {
-        let place = Place::of(described.service, config, data);
-        stores.push((
-            described.service,
-            place.open(described, Vec::new(), &ids, &clock).await?,
-        ));
-    }
     let mut all = Vec::new();
-    for (service, store) in &stores {
-        for (source, journal) in &stores {
-            let lanes = adopt(store.as_ref(), ids.uuid(clock.now()), *source, journal.as_ref()).await?;
+    for (&service, store) in stores {
+        for (&source, journal) in stores {
+            let lanes = adopt(store.as_ref(), ids.uuid(clock.now()), source, journal.as_ref()).await?;
             if lanes != Adopted::default() {
-                all.push(Consumers {
-                    service: *service,
-                    source: *source,
-                    lanes,
-                });
+                all.push(Consumers { service, source, lanes });
             }
         }
-    }
-    for (_, store) in stores {
-        store.close().await;
     }
     Ok(all)
 }
