@@ -1,6 +1,9 @@
 //! The public log, live streams, custom events and dead letters.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
+use tradewind::system::SERVICES;
 
 use crate::support::{Actor, assert_fields, eventually, shop, unique};
 
@@ -323,6 +326,11 @@ async fn an_admin_sees_how_far_the_events_of_each_service_have_come() {
             .iter()
             .any(|it| it["source"] == "catalog")
     );
+    // What goes to a broker is what somebody follows.
+    let consumers = all.data().iter().flat_map(|it| it["consumers"].as_array().unwrap());
+    let sources: BTreeSet<_> = consumers.map(|it| it["source"].as_str().unwrap()).collect();
+    let followed = SERVICES.iter().filter(|described| described.is_followed);
+    assert_eq!(sources, followed.map(|described| described.service.as_str()).collect());
     shop.admin.get("/api/journals/orderz").await.refused(404, "not-found");
     let republish = json!({"from": 0});
     shop.admin

@@ -151,9 +151,12 @@ pub(crate) async fn published(engine: &Engine, head: &Head) -> Result<(Position,
 /// Why a journal is not published again.
 #[derive(Debug, thiserror::Error)]
 pub enum RepublishError {
-    /// There is no broker.
-    #[error("the embedded bus reads journals itself, so there is nothing to publish again")]
-    Embedded,
+    /// There is no broker, or nobody follows this journal.
+    #[error(
+        "this journal is not sent to a broker, so there is nothing to publish again: the embedded bus reads journals itself, and \
+         that of events is followed by nobody"
+    )]
+    Unpublished,
     /// The journal does not go so far.
     #[error("the journal ends at {0}, which is before the position given")]
     Beyond(Position),
@@ -166,7 +169,7 @@ pub enum RepublishError {
 /// before it there was not published yet.
 pub async fn republish(engine: &Engine, position: Position) -> Result<(), RepublishError> {
     if !engine.is_published() {
-        return Err(RepublishError::Embedded);
+        return Err(RepublishError::Unpublished);
     }
     let head = engine.reader().store().tail(Position::START, 0).await;
     let head = head.map_err(writer::Error::from)?.head;

@@ -196,8 +196,10 @@ impl System {
             });
         }
         if config.bus != BusUrl::Embedded || around.is_published_to() {
-            for engine in foundation.engines.values() {
-                relay::start(engine, &foundation.bus);
+            for described in SERVICES.iter().filter(|described| described.is_followed) {
+                if let Some(engine) = foundation.engines.get(&described.service) {
+                    relay::start(engine, &foundation.bus);
+                }
             }
         }
         let groups = started.iter().flat_map(|started| started.consumers.running().cloned());

@@ -52,7 +52,9 @@ impl From<RepublishError> for Problem {
     fn from(error: RepublishError) -> Self {
         match error {
             RepublishError::Writer(error) => error.into(),
-            RepublishError::Embedded | RepublishError::Beyond(_) => Self::new(Code::Conflict).detail(error.to_string()),
+            RepublishError::Unpublished | RepublishError::Beyond(_) => {
+                Self::new(Code::Conflict).detail(error.to_string())
+            }
         }
     }
 }

@@ -14,6 +14,8 @@ pub struct Described {
     pub collections: &'static [&'static Collection],
     /// Folds an event of its journal into its views.
     pub fold: Fold,
+    /// Whether another service follows its journal. One that nobody follows is not sent to a broker.
+    pub is_followed: bool,
 }
 
 impl Described {
@@ -32,35 +34,42 @@ pub const SERVICES: [Described; 7] = [
         service: Service::Users,
         collections: users::COLLECTIONS,
         fold: users::fold,
+        is_followed: true,
     },
     Described {
         service: Service::Catalog,
         collections: catalog::COLLECTIONS,
         fold: catalog::fold,
+        is_followed: true,
     },
     Described {
         service: Service::Inventory,
         collections: inventory::COLLECTIONS,
         fold: inventory::fold,
+        is_followed: true,
     },
     Described {
         service: Service::Orders,
         collections: orders::COLLECTIONS,
         fold: orders::fold,
+        is_followed: true,
     },
     Described {
         service: Service::Payments,
         collections: payments::COLLECTIONS,
         fold: payments::fold,
+        is_followed: true,
     },
     Described {
         service: Service::Notifications,
         collections: notifications::COLLECTIONS,
         fold: notifications::fold,
+        is_followed: true,
     },
     Described {
         service: Service::Events,
         collections: events::COLLECTIONS,
         fold: events::fold,
+        is_followed: false,
     },
 ];
