@@ -66,7 +66,7 @@ fn is_allowed(edge: &Edge) -> bool {
     match from {
         Contracts | Servers => false,
         Tools => to == Servers,
-        _ if to == Servers => edge.is_dev || from == Crash,
+        _ if to == Servers => edge.is_dev || matches!(from, Crash | Testkit),
         _ if to == Testkit => edge.is_dev || matches!(from, Simulation | Crash),
         Kernel => to == Contracts,
         Service | Gateway | Adapter | Testkit => matches!(to, Contracts | Kernel),
