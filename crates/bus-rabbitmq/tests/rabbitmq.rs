@@ -1,6 +1,6 @@
 //! RabbitMQ against the port's contract.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,153 +16,65 @@ use lapin::options::{
     QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use servers::{Kind, Other, Server};
+use servers::{Kind, Other};
 use tempfile::TempDir;
+use testkit::bus_suite::broker::{Joins, Own, Shared};
 use testkit::bus_suite::fixture::{
     Journal, LANES, Received, acknowledge, group, joined, publish, publish_patiently, receive, receive_all, subscribe,
 };
-use testkit::bus_suite::{BrokerFactory, BusFactory, Process};
+use testkit::bus_suite::{BrokerFactory as _, BusFactory as _, Process};
 use testkit::line::Line;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-/// Names of its own on the server that tests share.
-struct Shared {
-    url: String,
-    prefix: String,
-}
-
-impl Shared {
-    fn new() -> Self {
-        Self::on(&Kind::Rabbitmq.shared())
-    }
-
-    fn on(url: &str) -> Self {
-        Self {
-            url: url.to_owned(),
-            prefix: servers::unique_name(),
-        }
-    }
-}
-
-/// A process whose line to the server can be cut.
-async fn join(url: &str, prefix: &str, lanes: u16) -> Process {
-    join_as(None, url, prefix, lanes).await
-}
-
-/// A process that has had this name before.
-async fn join_as(process: Option<Uuid>, url: &str, prefix: &str, lanes: u16) -> Process {
-    let (login, server) = url.rsplit_once('@').expect("the server's URL has a login");
-    let (address, vhost) = server.split_once('/').expect("and a virtual host");
-    let line = Line::to(address.to_owned()).await;
-    let url = format!("{login}@{}/{vhost}", line.address());
-    let (clock, ids) = (Arc::new(SystemClock::new()), Arc::new(Ids::from_entropy()));
-    let mut options = RabbitmqOptions::new(&url, prefix, lanes, clock, ids).expect("the server has a URL");
-    options.process = process;
-    let bus = RabbitmqBus::open(options).await.expect("the bus opens");
-    Process::new(Arc::new(bus), move || line.cut())
-}
-
-#[async_trait]
-impl BusFactory for Shared {
-    async fn join(&self, lanes: u16) -> Process {
-        join(&self.url, &self.prefix, lanes).await
-    }
-
-    /// The server waits for nobody. What others would go by is the lease.
-    fn patience(&self) -> Duration {
-        LEASE
-    }
-}
-
-/// A server that nobody else uses.
-struct Own {
-    server: Arc<Mutex<Server>>,
-    url: String,
-    _directory: TempDir,
-}
+/// RabbitMQ by this adapter.
+struct Rabbitmq;
 
 /// A node has its first stream on the disk some seconds after it was made. Killed before that, it finds no stream again.
 const REGISTERED: Duration = Duration::from_secs(5);
 
-impl Own {
-    async fn new() -> Self {
-        let directory = TempDir::new().expect("a directory for the test");
-        let server = Server::start(Kind::Rabbitmq, &directory.path().join("rabbitmq")).expect("a server starts");
-        let own = Self {
-            url: server.url(),
-            server: Arc::new(Mutex::new(server)),
-            _directory: directory,
-        };
-        joined(&Shared::on(&own.url), &[group("a")]).await;
+#[async_trait]
+impl Joins for Rabbitmq {
+    const KIND: Kind = Kind::Rabbitmq;
+
+    async fn join(process: Option<Uuid>, url: &str, prefix: &str, lanes: u16) -> Process {
+        let (login, server) = url.rsplit_once('@').expect("the server's URL has a login");
+        let (address, vhost) = server.split_once('/').expect("and a virtual host");
+        let line = Line::to(address.to_owned()).await;
+        let url = format!("{login}@{}/{vhost}", line.address());
+        let (clock, ids) = (Arc::new(SystemClock::new()), Arc::new(Ids::from_entropy()));
+        let mut options = RabbitmqOptions::new(&url, prefix, lanes, clock, ids).expect("the server has a URL");
+        options.process = process;
+        let bus = RabbitmqBus::open(options).await.expect("the bus opens");
+        Process::new(Arc::new(bus), move || line.cut())
+    }
+
+    async fn settle(shared: &Shared<Self>) {
+        joined(shared, &[group("a")]).await;
         sleep(REGISTERED).await;
-        own
-    }
-
-    /// Starting and stopping block.
-    async fn with(&self, act: impl FnOnce(MutexGuard<'_, Server>) + Send + 'static) {
-        let server = Arc::clone(&self.server);
-        let done = tokio::task::spawn_blocking(move || act(server.lock().unwrap_or_else(PoisonError::into_inner)));
-        done.await.expect("it ends well");
-    }
-}
-
-#[async_trait]
-impl BusFactory for Own {
-    async fn join(&self, lanes: u16) -> Process {
-        join(&self.url, "tradewind", lanes).await
-    }
-
-    fn patience(&self) -> Duration {
-        LEASE
-    }
-}
-
-#[async_trait]
-impl BrokerFactory for Own {
-    async fn kill(&self) {
-        self.with(|mut server| server.kill().expect("the server runs")).await;
-    }
-
-    async fn pause(&self) {
-        self.with(|server| server.pause().expect("the server runs")).await;
-    }
-
-    async fn resume(&self) {
-        self.with(|server| server.resume().expect("the server stands still"))
-            .await;
-    }
-
-    async fn start(&self) {
-        self.with(|mut server| server.start_again().expect("the server starts again"))
-            .await;
-    }
-
-    async fn wipe(&self) {
-        self.with(|server| server.wipe().expect("its data is there")).await;
     }
 }
 
 mod rabbitmq {
     use super::*;
 
-    testkit::bus_suite!(Shared::new());
-    testkit::bus_outage_suite!(Own::new().await);
+    testkit::bus_suite!(Shared::<Rabbitmq>::new());
+    testkit::bus_outage_suite!(Own::<Rabbitmq>::new().await);
 }
 
 /// Others would have to wait for its lease.
 #[tokio::test]
 async fn a_process_that_was_killed_and_is_started_again_goes_on_at_once() {
-    let shared = Shared::new();
-    let name = Some(Uuid::from_u128(7));
-    let killed = join_as(name, &shared.url, &shared.prefix, LANES).await;
+    let shared = Shared::<Rabbitmq>::new();
+    let name = Uuid::from_u128(7);
+    let killed = shared.join_as(name, LANES).await;
     let mut journal = Journal::new();
     publish(&killed.bus, journal.next(40)).await;
     let mut subscription = subscribe(&killed.bus, &group("a")).await;
     receive_all(&mut subscription, &mut Received::default(), &journal).await;
     killed.cut();
 
-    let again = join_as(name, &shared.url, &shared.prefix, LANES).await;
+    let again = shared.join_as(name, LANES).await;
     let mut subscription = subscribe(&again.bus, &group("a")).await;
     let mut received = Received::default();
     let going_on = timeout(HANDOVER_MAX, receive_all(&mut subscription, &mut received, &journal)).await;
@@ -172,7 +84,7 @@ async fn a_process_that_was_killed_and_is_started_again_goes_on_at_once() {
 /// What the client kept for later would be sent long after the relay gave it up, and take memory until then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_server_is_away_nothing_is_kept_for_it() {
-    let own = Own::new().await;
+    let own = Own::<Rabbitmq>::new().await;
     let process = own.join(LANES).await;
     let mut journal = Journal::new();
     publish(&process.bus, journal.next(10)).await;
@@ -212,7 +124,7 @@ async fn operator(url: &str) -> lapin::Channel {
 /// In another stream of that name a cursor means nothing, even one that lies within it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_was_made_anew_is_read_from_its_beginning() {
-    let shared = Shared::new();
+    let shared = Shared::<Rabbitmq>::new();
     let process = shared.join(LANES).await;
     let mut journal = Journal::new();
     publish(&process.bus, journal.next(50)).await;
@@ -247,7 +159,7 @@ async fn a_stream_that_was_made_anew_is_read_from_its_beginning() {
 /// One that is shorter than it was has nothing where the cursor is, and says nothing either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_ends_before_the_cursor_is_read_from_its_beginning() {
-    let shared = Shared::new();
+    let shared = Shared::<Rabbitmq>::new();
     let process = shared.join(LANES).await;
     let mut journal = Journal::new();
     publish(&process.bus, journal.next(200)).await;
@@ -275,7 +187,7 @@ async fn a_stream_that_ends_before_the_cursor_is_read_from_its_beginning() {
 /// What somebody else loses by deleting it is made again by whoever needs it next.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_of_a_group_that_was_deleted_is_made_again() {
-    let shared = Shared::new();
+    let shared = Shared::<Rabbitmq>::new();
     let process = shared.join(LANES).await;
     let mut journal = Journal::new();
     publish(&process.bus, journal.next(50)).await;
@@ -301,7 +213,7 @@ async fn the_log_of_a_group_that_was_deleted_is_made_again() {
 /// Shops may have queues of their own for some events, and lose none of ours by it.
 #[tokio::test]
 async fn events_are_routed_by_lane_and_type() {
-    let shared = Shared::new();
+    let shared = Shared::<Rabbitmq>::new();
     let process = shared.join(LANES).await;
     process.bus.declare(&[group("a")]).await.expect("nothing is there yet");
     let operator = operator(&shared.url).await;
@@ -352,7 +264,7 @@ async fn events_are_routed_by_lane_and_type() {
 async fn a_handler_that_takes_longer_than_the_broker_waits_receives_everything() {
     let directory = TempDir::new().expect("a directory for the test");
     let server = Other::start(Kind::Rabbitmq, directory.path(), "consumer_timeout = 2000\n").expect("a server starts");
-    let shared = Shared::on(&format!("amqp://shop:shop@{}/%2F", server.address()));
+    let shared = Shared::<Rabbitmq>::on(format!("amqp://shop:shop@{}/%2F", server.address()));
     let process = shared.join(LANES).await;
     let mut journal = Journal::new();
     for _ in 0..4 {
@@ -374,7 +286,7 @@ async fn a_handler_that_takes_longer_than_the_broker_waits_receives_everything()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_of_which_the_beginning_was_forgotten_tells_the_same() {
     const SEGMENTS: usize = 8;
-    let shared = Shared::new();
+    let shared = Shared::<Rabbitmq>::new();
     let first = shared.join(LANES).await;
     let mut journal = Journal::new();
     publish(&first.bus, journal.next(100)).await;

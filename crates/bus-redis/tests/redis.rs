@@ -1,6 +1,6 @@
 //! Redis against the port's contract.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
@@ -8,144 +8,56 @@ use ::redis::{Client, cmd};
 use async_trait::async_trait;
 use bus_redis::{RedisBus, RedisOptions};
 use kernel::bus::HANDOVER_MAX;
-use kernel::bus::shares::LEASE;
 use kernel::clock::{Ids, SystemClock};
-use servers::{Kind, Server};
-use tempfile::TempDir;
+use servers::Kind;
+use testkit::bus_suite::broker::{Joins, Own, Shared};
 use testkit::bus_suite::fixture::{
     Journal, LANES, Received, acknowledge, group, publish, publish_patiently, receive_all, subscribe,
 };
-use testkit::bus_suite::{BrokerFactory, BusFactory, Process};
+use testkit::bus_suite::{BrokerFactory as _, BusFactory as _, Process};
 use testkit::line::Line;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-/// Names of its own on the server that tests share.
-struct Shared {
-    url: String,
-    prefix: String,
-}
-
-impl Shared {
-    fn new() -> Self {
-        Self {
-            url: Kind::Redis.shared(),
-            prefix: servers::unique_name(),
-        }
-    }
-}
-
-/// A process whose line to the server can be cut.
-async fn join(url: &str, prefix: &str, lanes: u16) -> Process {
-    join_as(None, url, prefix, lanes).await
-}
-
-/// A process that has had this name before.
-async fn join_as(process: Option<Uuid>, url: &str, prefix: &str, lanes: u16) -> Process {
-    let (login, server) = url.rsplit_once('@').expect("the server's URL has a login");
-    let line = Line::to(server.to_owned()).await;
-    let url = format!("{login}@{}", line.address());
-    let (clock, ids) = (Arc::new(SystemClock::new()), Arc::new(Ids::from_entropy()));
-    let mut options = RedisOptions::new(&url, prefix, lanes, clock, ids).expect("the server has a URL");
-    options.process = process;
-    let bus = RedisBus::open(options).await.expect("the bus opens");
-    Process::new(Arc::new(bus), move || line.cut())
-}
+/// Redis by this adapter.
+struct Redis;
 
 #[async_trait]
-impl BusFactory for Shared {
-    async fn join(&self, lanes: u16) -> Process {
-        join(&self.url, &self.prefix, lanes).await
-    }
+impl Joins for Redis {
+    const KIND: Kind = Kind::Redis;
 
-    /// The server waits for nobody. What others would go by is the lease.
-    fn patience(&self) -> Duration {
-        LEASE
-    }
-}
-
-/// A server that nobody else uses.
-struct Own {
-    server: Arc<Mutex<Server>>,
-    url: String,
-    _directory: TempDir,
-}
-
-impl Own {
-    fn new() -> Self {
-        let directory = TempDir::new().expect("a directory for the test");
-        let server = Server::start(Kind::Redis, &directory.path().join("redis")).expect("a server starts");
-        Self {
-            url: server.url(),
-            server: Arc::new(Mutex::new(server)),
-            _directory: directory,
-        }
-    }
-
-    /// Starting and stopping block.
-    async fn with(&self, act: impl FnOnce(MutexGuard<'_, Server>) + Send + 'static) {
-        let server = Arc::clone(&self.server);
-        let done = tokio::task::spawn_blocking(move || act(server.lock().unwrap_or_else(PoisonError::into_inner)));
-        done.await.expect("it ends well");
-    }
-}
-
-#[async_trait]
-impl BusFactory for Own {
-    async fn join(&self, lanes: u16) -> Process {
-        join(&self.url, "TRADEWIND", lanes).await
-    }
-
-    fn patience(&self) -> Duration {
-        LEASE
-    }
-}
-
-#[async_trait]
-impl BrokerFactory for Own {
-    async fn kill(&self) {
-        self.with(|mut server| server.kill().expect("the server runs")).await;
-    }
-
-    async fn pause(&self) {
-        self.with(|server| server.pause().expect("the server runs")).await;
-    }
-
-    async fn resume(&self) {
-        self.with(|server| server.resume().expect("the server stands still"))
-            .await;
-    }
-
-    async fn start(&self) {
-        self.with(|mut server| server.start_again().expect("the server starts again"))
-            .await;
-    }
-
-    async fn wipe(&self) {
-        self.with(|server| server.wipe().expect("its data is there")).await;
+    async fn join(process: Option<Uuid>, url: &str, prefix: &str, lanes: u16) -> Process {
+        let (login, server) = url.rsplit_once('@').expect("the server's URL has a login");
+        let line = Line::to(server.to_owned()).await;
+        let url = format!("{login}@{}", line.address());
+        let (clock, ids) = (Arc::new(SystemClock::new()), Arc::new(Ids::from_entropy()));
+        let mut options = RedisOptions::new(&url, prefix, lanes, clock, ids).expect("the server has a URL");
+        options.process = process;
+        let bus = RedisBus::open(options).await.expect("the bus opens");
+        Process::new(Arc::new(bus), move || line.cut())
     }
 }
 
 mod redis {
     use super::*;
 
-    testkit::bus_suite!(Shared::new());
-    testkit::bus_outage_suite!(Own::new());
+    testkit::bus_suite!(Shared::<Redis>::new());
+    testkit::bus_outage_suite!(Own::<Redis>::new().await);
 }
 
 /// Others would have to wait for its lease.
 #[tokio::test]
 async fn a_process_that_was_killed_and_is_started_again_goes_on_at_once() {
-    let shared = Shared::new();
-    let name = Some(Uuid::from_u128(7));
-    let killed = join_as(name, &shared.url, &shared.prefix, LANES).await;
+    let shared = Shared::<Redis>::new();
+    let name = Uuid::from_u128(7);
+    let killed = shared.join_as(name, LANES).await;
     let mut journal = Journal::new();
     publish(&killed.bus, journal.next(40)).await;
     let mut subscription = subscribe(&killed.bus, &group("a")).await;
     receive_all(&mut subscription, &mut Received::default(), &journal).await;
     killed.cut();
 
-    let again = join_as(name, &shared.url, &shared.prefix, LANES).await;
+    let again = shared.join_as(name, LANES).await;
     let mut subscription = subscribe(&again.bus, &group("a")).await;
     let mut received = Received::default();
     let going_on = timeout(HANDOVER_MAX, receive_all(&mut subscription, &mut received, &journal)).await;
@@ -155,7 +67,7 @@ async fn a_process_that_was_killed_and_is_started_again_goes_on_at_once() {
 /// What the client kept for later would be sent long after the relay gave it up, and take memory until then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_server_is_away_nothing_is_kept_for_it() {
-    let own = Own::new();
+    let own = Own::<Redis>::new().await;
     let process = own.join(LANES).await;
     let mut journal = Journal::new();
     publish(&process.bus, journal.next(10)).await;
@@ -202,7 +114,7 @@ async fn keys(operator: &mut MultiplexedConnection, pattern: &str) -> Vec<String
 /// In another log of that name a cursor means nothing, even one that lies within it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_was_made_anew_is_read_from_its_beginning() {
-    let shared = Shared::new();
+    let shared = Shared::<Redis>::new();
     let process = shared.join(LANES).await;
     let mut operator = operator(&shared.url).await;
     let mut journal = Journal::new();

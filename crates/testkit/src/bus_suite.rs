@@ -1,10 +1,10 @@
 //! The contract suite of the [`Bus`] port: every adapter passes all of it, on the real broker.
 //!
-//! An adapter's test says how to get at a broker and nothing more:
+//! An adapter's test says how to join a broker and nothing more ([`broker::Joins`]):
 //!
 //! ```ignore
-//! testkit::bus_suite!(Factory::new());
-//! testkit::bus_outage_suite!(OwnBroker::new());
+//! testkit::bus_suite!(Shared::<Nats>::new());
+//! testkit::bus_outage_suite!(Own::<Nats>::new().await);
 //! ```
 //!
 //! which makes one test of each obligation, each on a fresh factory. An obligation is an async function over a
@@ -12,6 +12,8 @@
 //! documentation says, never what some adapter happens to do. That each obligation can be broken, and then fails, is
 //! tested with buses that break them on purpose (`tests/bus_suite.rs`).
 
+#[cfg(feature = "servers")]
+pub mod broker;
 pub mod delivery;
 pub mod fixture;
 pub mod outages;

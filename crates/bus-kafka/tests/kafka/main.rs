@@ -2,41 +2,34 @@
 
 mod line;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bus_kafka::{KafkaBus, KafkaOptions};
 use kernel::bus::Bus;
 use kernel::bus::shares::LEASE;
 use kernel::clock::{Ids, SystemClock};
-use servers::{Kind, Server};
-use tempfile::TempDir;
+use servers::Kind;
+use testkit::bus_suite::broker::{Joins, Own, Shared};
 use testkit::bus_suite::fixture::{Journal, LANES, Received, group, publish, receive, receive_all, subscribe, until};
-use testkit::bus_suite::{BrokerFactory, BusFactory, Process};
+use testkit::bus_suite::{BusFactory as _, Process};
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use crate::line::Line;
 
-/// Names of its own on the broker that tests share.
-struct Shared {
-    url: String,
-    prefix: String,
-}
+/// Kafka by this adapter.
+struct Kafka;
 
-impl Shared {
-    fn new() -> Self {
-        Self {
-            url: Kind::Kafka.shared(),
-            prefix: servers::unique_name(),
-        }
+#[async_trait]
+impl Joins for Kafka {
+    const KIND: Kind = Kind::Kafka;
+
+    /// The coordinator gives members their names.
+    async fn join(_: Option<Uuid>, url: &str, prefix: &str, lanes: u16) -> Process {
+        let (bus, line) = open(url, prefix, lanes).await;
+        Process::new(bus, move || line.cut())
     }
-}
-
-/// A process whose line to the broker can be cut.
-async fn join(url: &str, prefix: &str, lanes: u16) -> Process {
-    let (bus, line) = open(url, prefix, lanes).await;
-    Process::new(bus, move || line.cut())
 }
 
 async fn open(url: &str, prefix: &str, lanes: u16) -> (Arc<dyn Bus>, Line) {
@@ -49,91 +42,17 @@ async fn open(url: &str, prefix: &str, lanes: u16) -> (Arc<dyn Bus>, Line) {
     (Arc::new(bus), line)
 }
 
-#[async_trait]
-impl BusFactory for Shared {
-    async fn join(&self, lanes: u16) -> Process {
-        join(&self.url, &self.prefix, lanes).await
-    }
-
-    /// The coordinator's for a member.
-    fn patience(&self) -> Duration {
-        LEASE
-    }
-}
-
-/// A broker that nobody else uses.
-struct Own {
-    server: Arc<Mutex<Server>>,
-    url: String,
-    _directory: TempDir,
-}
-
-impl Own {
-    fn new() -> Self {
-        let directory = TempDir::new().expect("a directory for the test");
-        let server = Server::start(Kind::Kafka, &directory.path().join("kafka")).expect("a broker starts");
-        Self {
-            url: server.url(),
-            server: Arc::new(Mutex::new(server)),
-            _directory: directory,
-        }
-    }
-
-    /// Starting and stopping block.
-    async fn with(&self, act: impl FnOnce(MutexGuard<'_, Server>) + Send + 'static) {
-        let server = Arc::clone(&self.server);
-        let done = tokio::task::spawn_blocking(move || act(server.lock().unwrap_or_else(PoisonError::into_inner)));
-        done.await.expect("it ends well");
-    }
-}
-
-#[async_trait]
-impl BusFactory for Own {
-    async fn join(&self, lanes: u16) -> Process {
-        join(&self.url, "tradewind", lanes).await
-    }
-
-    fn patience(&self) -> Duration {
-        LEASE
-    }
-}
-
-#[async_trait]
-impl BrokerFactory for Own {
-    async fn kill(&self) {
-        self.with(|mut server| server.kill().expect("the broker runs")).await;
-    }
-
-    async fn pause(&self) {
-        self.with(|server| server.pause().expect("the broker runs")).await;
-    }
-
-    async fn resume(&self) {
-        self.with(|server| server.resume().expect("the broker stands still"))
-            .await;
-    }
-
-    async fn start(&self) {
-        self.with(|mut server| server.start_again().expect("the broker starts again"))
-            .await;
-    }
-
-    async fn wipe(&self) {
-        self.with(|server| server.wipe().expect("its data is there")).await;
-    }
-}
-
 mod kafka {
     use super::*;
 
-    testkit::bus_suite!(Shared::new());
-    testkit::bus_outage_suite!(Own::new());
+    testkit::bus_suite!(Shared::<Kafka>::new());
+    testkit::bus_outage_suite!(Own::<Kafka>::new().await);
 }
 
 /// The coordinator waits for its former self, but not as long as for a member of which nothing is heard.
 #[tokio::test]
 async fn a_process_that_was_killed_and_is_started_again_goes_on_soon() {
-    let shared = Shared::new();
+    let shared = Shared::<Kafka>::new();
     let killed = shared.join(LANES).await;
     let mut journal = Journal::new();
     publish(&killed.bus, journal.next(40)).await;
@@ -152,7 +71,7 @@ async fn a_process_that_was_killed_and_is_started_again_goes_on_soon() {
 /// Not that it would harm: but a network that fails often would fill the topic.
 #[tokio::test]
 async fn what_was_taken_without_an_answer_is_taken_once() {
-    let shared = Shared::new();
+    let shared = Shared::<Kafka>::new();
     let (bus, line) = open(&shared.url, &shared.prefix, LANES).await;
     let mut journal = Journal::new();
     for _ in 0..3 {
@@ -173,7 +92,7 @@ async fn what_was_taken_without_an_answer_is_taken_once() {
 
 #[tokio::test]
 async fn a_subscription_knows_whether_the_broker_is_reached() {
-    let shared = Shared::new();
+    let shared = Shared::<Kafka>::new();
     let process = shared.join(LANES).await;
     process.bus.declare(&[group("a")]).await.expect("nothing is there yet");
     let subscription = subscribe(&process.bus, &group("a")).await;
