@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kernel::bus::{Bus, BusError, Group, Message, Subscription};
+use kernel::bus::{Bus, BusError, Group, Message, SourceHead, Subscription};
 use kernel::document::Key;
-use kernel::event::{Position, Recorded, StreamId};
+use kernel::event::{Lane, Position, Recorded, StreamId};
 use kernel::store::{Batch, CommitError, Committed, Found, Query, Store, StoreError, Stored, Tail};
 use tokio::sync::Semaphore;
 
@@ -273,15 +273,15 @@ impl<F: Fn(&Message) -> Delivery + Send + Sync + 'static> Subscription for Lossy
         }
     }
 
-    async fn acknowledge(&mut self, lane: kernel::event::Lane, position: Position) -> Result<(), BusError> {
+    async fn acknowledge(&mut self, lane: Lane, position: Position) -> Result<(), BusError> {
         self.inner.acknowledge(lane, position).await
     }
 
-    async fn rewind(&mut self, lane: kernel::event::Lane, position: Position) -> Result<(), BusError> {
+    async fn rewind(&mut self, lane: Lane, position: Position) -> Result<(), BusError> {
         self.inner.rewind(lane, position).await
     }
 
-    fn receives(&self, lane: kernel::event::Lane) -> bool {
+    fn receives(&self, lane: Lane) -> bool {
         self.inner.receives(lane)
     }
 
@@ -289,7 +289,74 @@ impl<F: Fn(&Message) -> Delivery + Send + Sync + 'static> Subscription for Lossy
         self.inner.is_live()
     }
 
-    async fn head(&mut self) -> Option<kernel::bus::SourceHead> {
+    async fn head(&mut self) -> Option<SourceHead> {
+        self.inner.head().await
+    }
+}
+
+/// A bus that delivers every batch twice.
+#[derive(Debug)]
+pub struct StutteringBus(Arc<dyn Bus>);
+
+impl StutteringBus {
+    /// Over a bus that works.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Bus>) -> Self {
+        Self(inner)
+    }
+}
+
+struct Stuttered {
+    inner: Box<dyn Subscription>,
+    again: Vec<Message>,
+}
+
+#[async_trait]
+impl Bus for StutteringBus {
+    async fn declare(&self, groups: &[Group]) -> Result<(), BusError> {
+        self.0.declare(groups).await
+    }
+
+    async fn publish(&self, messages: Vec<Message>) -> Result<(), BusError> {
+        self.0.publish(messages).await
+    }
+
+    async fn subscribe(&self, group: &Group, from: Vec<Position>) -> Result<Box<dyn Subscription>, BusError> {
+        let inner = self.0.subscribe(group, from).await?;
+        Ok(Box::new(Stuttered {
+            inner,
+            again: Vec::new(),
+        }))
+    }
+}
+
+#[async_trait]
+impl Subscription for Stuttered {
+    async fn receive(&mut self, max: usize) -> Result<Vec<Message>, BusError> {
+        if self.again.is_empty() {
+            self.again = self.inner.receive(max).await?;
+            return Ok(self.again.clone());
+        }
+        Ok(std::mem::take(&mut self.again))
+    }
+
+    async fn acknowledge(&mut self, lane: Lane, position: Position) -> Result<(), BusError> {
+        self.inner.acknowledge(lane, position).await
+    }
+
+    async fn rewind(&mut self, lane: Lane, position: Position) -> Result<(), BusError> {
+        self.inner.rewind(lane, position).await
+    }
+
+    fn receives(&self, lane: Lane) -> bool {
+        self.inner.receives(lane)
+    }
+
+    fn is_live(&self) -> bool {
+        self.inner.is_live()
+    }
+
+    async fn head(&mut self) -> Option<SourceHead> {
         self.inner.head().await
     }
 }

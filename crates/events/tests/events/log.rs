@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use contracts::{CloudEvent, EventData, EventId, PublicEvent, Role, Service};
 use events::{COLLECTIONS, Error, SCANNED_EVENTS_MAX};
-use kernel::bus::{Bus, BusError, Group, Message, SourceHead, Subscription};
-use kernel::event::{Lane, Position, Recorded};
+use kernel::bus::Bus;
+use kernel::event::{Position, Recorded};
 use kernel::store::EVENT_BYTES_MAX;
 use kernel::writer;
 use serde_json::json;
+use testkit::faults::StutteringBus;
 use testkit::harness::Harness;
 
 use crate::rig::{Rig, rig, rig_on};
@@ -91,69 +92,10 @@ async fn an_entry_says_where_in_the_log_it_is() {
     }
 }
 
-/// Delivers every batch twice.
-#[derive(Debug)]
-struct Stutter(Arc<dyn Bus>);
-
-struct Stuttered {
-    inner: Box<dyn Subscription>,
-    again: Vec<Message>,
-}
-
-#[async_trait::async_trait]
-impl Bus for Stutter {
-    async fn declare(&self, groups: &[Group]) -> Result<(), BusError> {
-        self.0.declare(groups).await
-    }
-
-    async fn publish(&self, messages: Vec<Message>) -> Result<(), BusError> {
-        self.0.publish(messages).await
-    }
-
-    async fn subscribe(&self, group: &Group, from: Vec<Position>) -> Result<Box<dyn Subscription>, BusError> {
-        let inner = self.0.subscribe(group, from).await?;
-        Ok(Box::new(Stuttered {
-            inner,
-            again: Vec::new(),
-        }))
-    }
-}
-
-#[async_trait::async_trait]
-impl Subscription for Stuttered {
-    async fn receive(&mut self, max: usize) -> Result<Vec<Message>, BusError> {
-        if self.again.is_empty() {
-            self.again = self.inner.receive(max).await?;
-            return Ok(self.again.clone());
-        }
-        Ok(std::mem::take(&mut self.again))
-    }
-
-    async fn acknowledge(&mut self, lane: Lane, position: Position) -> Result<(), BusError> {
-        self.inner.acknowledge(lane, position).await
-    }
-
-    async fn rewind(&mut self, lane: Lane, position: Position) -> Result<(), BusError> {
-        self.inner.rewind(lane, position).await
-    }
-
-    fn receives(&self, lane: Lane) -> bool {
-        self.inner.receives(lane)
-    }
-
-    fn is_live(&self) -> bool {
-        self.inner.is_live()
-    }
-
-    async fn head(&mut self) -> Option<SourceHead> {
-        self.inner.head().await
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn redelivery_and_restarts_leave_no_trace_in_the_log() {
     let harness = Harness::new(Service::Events, COLLECTIONS).await;
-    let bus: Arc<dyn Bus> = Arc::new(Stutter(Arc::clone(harness.bus())));
+    let bus: Arc<dyn Bus> = Arc::new(StutteringBus::new(Arc::clone(harness.bus())));
     let mut rig = rig_on(harness, &bus).await;
     for _ in 0..5 {
         for _ in 0..10 {

@@ -9,13 +9,14 @@ use contracts::notification::{ListNotifications, NotificationStatus, Notify};
 use contracts::order::{self, OrderStatus};
 use contracts::{OrderId, PaymentId, RefundId, Role, Service, UserId, payment};
 use jiff::SignedDuration;
-use kernel::bus::{Bus, BusError, Group, Message, SourceHead, Subscription};
-use kernel::event::{Lane, Position};
+use kernel::bus::{Bus, Group};
+use kernel::event::Position;
 use kernel::http::Paging;
 use kernel::reaction::Reaction;
 use kernel::store::Query;
 use kernel::writer::{self, Priority};
 use notifications::{COLLECTIONS, Error, Steps, Undelivered};
+use testkit::faults::StutteringBus;
 use testkit::harness::Harness;
 
 use crate::rig::{EMAIL, NAME, Rig, confirmed, eur, rig, rig_on};
@@ -388,69 +389,10 @@ async fn a_refused_message_fails_at_once() {
     assert_eq!(rig.only().await.attempts, 1);
 }
 
-/// Delivers every batch twice.
-#[derive(Debug)]
-struct Stutter(Arc<dyn Bus>);
-
-struct Stuttered {
-    inner: Box<dyn Subscription>,
-    again: Vec<Message>,
-}
-
-#[async_trait::async_trait]
-impl Bus for Stutter {
-    async fn declare(&self, groups: &[Group]) -> Result<(), BusError> {
-        self.0.declare(groups).await
-    }
-
-    async fn publish(&self, messages: Vec<Message>) -> Result<(), BusError> {
-        self.0.publish(messages).await
-    }
-
-    async fn subscribe(&self, group: &Group, from: Vec<Position>) -> Result<Box<dyn Subscription>, BusError> {
-        let inner = self.0.subscribe(group, from).await?;
-        Ok(Box::new(Stuttered {
-            inner,
-            again: Vec::new(),
-        }))
-    }
-}
-
-#[async_trait::async_trait]
-impl Subscription for Stuttered {
-    async fn receive(&mut self, max: usize) -> Result<Vec<Message>, BusError> {
-        if self.again.is_empty() {
-            self.again = self.inner.receive(max).await?;
-            return Ok(self.again.clone());
-        }
-        Ok(std::mem::take(&mut self.again))
-    }
-
-    async fn acknowledge(&mut self, lane: Lane, position: Position) -> Result<(), BusError> {
-        self.inner.acknowledge(lane, position).await
-    }
-
-    async fn rewind(&mut self, lane: Lane, position: Position) -> Result<(), BusError> {
-        self.inner.rewind(lane, position).await
-    }
-
-    fn receives(&self, lane: Lane) -> bool {
-        self.inner.receives(lane)
-    }
-
-    fn is_live(&self) -> bool {
-        self.inner.is_live()
-    }
-
-    async fn head(&mut self) -> Option<SourceHead> {
-        self.inner.head().await
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn many_steps_are_told_once_each_under_redelivery_and_restarts() {
     let harness = Harness::new(Service::Notifications, COLLECTIONS).await;
-    let bus: Arc<dyn Bus> = Arc::new(Stutter(Arc::clone(harness.bus())));
+    let bus: Arc<dyn Bus> = Arc::new(StutteringBus::new(Arc::clone(harness.bus())));
     let mut rig = rig_on(harness, &bus).await;
     let user = rig.user();
     let mut orders = BTreeSet::new();
