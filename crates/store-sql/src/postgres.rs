@@ -4,6 +4,7 @@ mod failure;
 mod open;
 mod statements;
 mod transaction;
+mod writing;
 
 use std::fmt;
 use std::str::FromStr as _;

@@ -11,27 +11,45 @@ use crate::schema::quoted;
 
 pub(super) const HEAD: &str = "SELECT epoch, position, time, lanes FROM head";
 
-/// Moves the head and notes the writer's batch.
-macro_rules! leave {
-    () => {
-        "WITH moved AS (UPDATE head SET epoch = $1, position = $2, time = $3, lanes = $4), noted AS (
-            INSERT INTO batches (writer, id, last) VALUES ($5, $6, $7)
-            ON CONFLICT (writer) DO UPDATE SET id = excluded.id, last = excluded.last
-        )"
-    };
+/// Leaves the head as it is now; the parameters begin at `first`, as they do below.
+pub(super) fn move_head(first: usize) -> String {
+    format!(
+        "UPDATE head SET epoch = ${first}, position = ${}, time = ${}, lanes = ${}",
+        first + 1,
+        first + 2,
+        first + 3
+    )
 }
 
-pub(super) const LEAVE: &str = concat!(leave!(), " SELECT 1");
-pub(super) const APPEND_AND_LEAVE: &str = concat!(
-    leave!(),
-    " INSERT INTO journal (position, prev, stream, version, lane, id, type, time, data, meta)
-    SELECT * FROM unnest($8::bigint[], $9::bigint[], $10::text[], $11::bigint[], $12::bigint[], $13::text[], $14::text[],
-        $15::bigint[], $16::text[], $17::text[])"
-);
-pub(super) const APPEND: &str = "
-    INSERT INTO journal (position, prev, stream, version, lane, id, type, time, data, meta)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::text[],
-        $8::bigint[], $9::text[], $10::text[])";
+/// Notes the writer's batch.
+pub(super) fn note_batch(first: usize) -> String {
+    format!(
+        "INSERT INTO batches (writer, id, last) VALUES (${first}, ${}, ${})
+        ON CONFLICT (writer) DO UPDATE SET id = excluded.id, last = excluded.last",
+        first + 1,
+        first + 2
+    )
+}
+
+/// Adds events to the journal.
+pub(super) fn append(first: usize) -> String {
+    format!(
+        "INSERT INTO journal (position, prev, stream, version, lane, id, type, time, data, meta)
+        SELECT * FROM unnest({})",
+        lists(first, &EVENT)
+    )
+}
+
+/// The lists of an event's columns.
+const EVENT: [&str; 10] = [
+    "bigint[]", "bigint[]", "text[]", "bigint[]", "bigint[]", "text[]", "text[]", "bigint[]", "text[]", "text[]",
+];
+
+/// `$1::text[], $2::bigint[]`, and so on.
+fn lists(first: usize, types: &[&str]) -> String {
+    let lists = (first..).zip(types).map(|(place, list)| format!("${place}::{list}"));
+    lists.collect::<Vec<_>>().join(", ")
+}
 
 /// No more than the event that fills the tail is sent.
 pub(super) const TAIL: &str = "
@@ -49,13 +67,15 @@ pub(super) struct Statements {
     collections: BTreeMap<&'static str, Writes>,
 }
 
-/// The texts for one collection.
+/// How one collection is written.
 #[derive(Debug)]
 pub(super) struct Writes {
-    /// Writes documents: ids, versions, documents, then the values of each column.
-    pub(super) put: String,
-    /// Removes documents by their ids.
-    pub(super) delete: String,
+    table: String,
+    /// What is written of a document: its id, version and text, then each of its columns.
+    names: String,
+    lists: Vec<&'static str>,
+    /// What is overwritten.
+    set: String,
     /// The types of the columns.
     pub(super) columns: Vec<ColumnType>,
 }
@@ -75,23 +95,36 @@ impl Statements {
 
 impl Writes {
     fn of(collection: &Collection) -> Self {
-        let table = quoted(collection.name);
-        let (mut names, mut places, mut set) = (String::new(), String::new(), String::new());
-        for (place, column) in (4..).zip(collection.columns) {
-            let (name, list) = (quoted(column.name), list_of(column.column_type));
+        let mut names = "id, version, doc".to_owned();
+        let mut set = "version = excluded.version, doc = excluded.doc".to_owned();
+        let mut lists = vec!["text[]", "bigint[]", "text[]"];
+        for column in collection.columns {
+            let name = quoted(column.name);
             let _ = write!(names, ", {name}");
-            let _ = write!(places, ", ${place}::{list}");
             let _ = write!(set, ", {name} = excluded.{name}");
+            lists.push(list_of(column.column_type));
         }
         Self {
-            put: format!(
-                "INSERT INTO {table} (id, version, doc{names}) \
-                 SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[]{places}) \
-                 ON CONFLICT (id) DO UPDATE SET version = excluded.version, doc = excluded.doc{set}"
-            ),
-            delete: format!("DELETE FROM {table} WHERE id = ANY($1)"),
+            table: quoted(collection.name),
+            names,
+            lists,
+            set,
             columns: collection.columns.iter().map(|column| column.column_type).collect(),
         }
+    }
+
+    /// Writes documents: ids, versions, documents, then the values of each column.
+    pub(super) fn put(&self, first: usize) -> String {
+        let Self { table, names, set, .. } = self;
+        format!(
+            "INSERT INTO {table} ({names}) SELECT * FROM unnest({}) ON CONFLICT (id) DO UPDATE SET {set}",
+            lists(first, &self.lists)
+        )
+    }
+
+    /// Removes documents by their ids, which are parameter `place`.
+    pub(super) fn delete(&self, place: usize) -> String {
+        format!("DELETE FROM {} WHERE id = ANY(${place})", self.table)
     }
 }
 

@@ -3,24 +3,23 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kernel::document::{ColumnType, Value};
 use kernel::event::{Recorded, StreamId};
 use kernel::store::serial::{Latest, Row, Subjects, Transaction, Versions};
 use kernel::store::{CommitError, Head, StoreError};
-use sqlx::postgres::{PgArguments, PgPool};
-use sqlx::query::Query;
+use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Error, Postgres};
 
-use crate::network::{self, BEGIN, Held, signed};
+use crate::network::{self, BEGIN, Held};
 use crate::postgres::failure::{is_transient, of_commit, of_statement};
 use crate::postgres::statements::{self, Statements};
+use crate::postgres::writing::Writing;
 use crate::rows::{self, Cells as _};
 
-type PostgresQuery<'q> = Query<'q, Postgres, PgArguments>;
-
+/// What is written is sent at once with the head, so that a commit is four round trips, and not one more for each collection.
 pub(super) struct PostgresTransaction {
     held: Held<Postgres>,
     statements: Arc<Statements>,
+    writes: Writing,
     /// That the server has rolled back, or would have to, for others' sake.
     is_rolled_back: bool,
 }
@@ -31,6 +30,7 @@ impl PostgresTransaction {
         Ok(Self {
             held: Held::of(pool).await?,
             statements,
+            writes: Writing::default(),
             is_rolled_back: false,
         })
     }
@@ -46,6 +46,10 @@ impl PostgresTransaction {
 #[async_trait]
 impl network::Transaction for PostgresTransaction {
     async fn commit(&mut self) -> Result<(), CommitError> {
+        // What was written without a head.
+        if !self.writes.is_empty() {
+            self.send().await?;
+        }
         self.held.commit().await.map_err(|error| self.of_commit(&error))
     }
 
@@ -85,29 +89,17 @@ impl Transaction for PostgresTransaction {
     }
 
     async fn append(&mut self, events: &[Recorded]) -> Result<(), CommitError> {
-        self.run(bind(sqlx::query(statements::APPEND), events)).await
+        self.writes.append(events).map_err(|error| of_statement(&error))
     }
 
     async fn put(&mut self, collection: &'static str, rows: &[Row<'_>]) -> Result<(), CommitError> {
-        let statements = Arc::clone(&self.statements);
-        let writes = statements.of(collection);
-        let mut insert = sqlx::query(AssertSqlSafe(writes.put.clone()))
-            .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
-            .bind(rows.iter().map(|row| signed(row.version)).collect::<Vec<_>>())
-            .bind(rows.iter().map(|row| row.document).collect::<Vec<_>>());
-        for (place, column_type) in writes.columns.iter().enumerate() {
-            let values = rows.iter().map(|row| &row.columns[place]);
-            insert = match column_type {
-                ColumnType::Integer => insert.bind(values.map(number).collect::<Vec<_>>()),
-                ColumnType::Text => insert.bind(values.map(text).collect::<Vec<_>>()),
-            };
-        }
-        self.run(insert).await
+        let put = self.writes.put(self.statements.of(collection), rows);
+        put.map_err(|error| of_statement(&error))
     }
 
     async fn delete(&mut self, collection: &'static str, ids: &[&str]) -> Result<(), CommitError> {
-        let text = self.statements.of(collection).delete.clone();
-        self.run(sqlx::query(AssertSqlSafe(text)).bind(ids)).await
+        let delete = self.writes.delete(self.statements.of(collection), ids);
+        delete.map_err(|error| of_statement(&error))
     }
 
     async fn leave(
@@ -117,23 +109,12 @@ impl Transaction for PostgresTransaction {
         writer: &str,
         latest: Latest,
     ) -> Result<(), CommitError> {
-        let lanes = serde_json::to_string(&head.lanes).expect("a list of numbers is JSON");
-        let text = match events {
-            [] => statements::LEAVE,
-            _ => statements::APPEND_AND_LEAVE,
-        };
-        let leave = sqlx::query(text)
-            .bind(head.epoch.0.to_string())
-            .bind(signed(head.position.0))
-            .bind(head.time.as_microsecond())
-            .bind(lanes)
-            .bind(writer)
-            .bind(latest.batch.to_string())
-            .bind(signed(latest.last.0));
-        match events {
-            [] => self.run(leave).await,
-            _ => self.run(bind(leave, events)).await,
+        if !events.is_empty() {
+            self.append(events).await?;
         }
+        let left = self.writes.leave(head, writer, latest);
+        left.map_err(|error| of_statement(&error))?;
+        self.send().await
     }
 }
 
@@ -148,42 +129,10 @@ impl PostgresTransaction {
         of_commit(error)
     }
 
-    async fn run(&mut self, statement: PostgresQuery<'_>) -> Result<(), CommitError> {
-        let done = statement.execute(&mut *self.held).await;
+    /// Sends what is to be written.
+    async fn send(&mut self) -> Result<(), CommitError> {
+        let writes = std::mem::take(&mut self.writes).finish();
+        let done = writes.execute(&mut *self.held).await;
         done.map(drop).map_err(|error| self.of_statement(&error))
-    }
-}
-
-/// Binds the columns of events, a list for each.
-fn bind<'q>(statement: PostgresQuery<'q>, events: &[Recorded]) -> PostgresQuery<'q> {
-    let meta = events
-        .iter()
-        .map(|event| serde_json::to_string(&event.meta).expect("metadata is plain text and numbers"));
-    let numbers = |of: fn(&Recorded) -> u64| -> Vec<i64> { events.iter().map(|event| signed(of(event))).collect() };
-    let times = events.iter().map(|event| event.time.as_microsecond());
-    statement
-        .bind(numbers(|event| event.position.0))
-        .bind(numbers(|event| event.prev.0))
-        .bind(events.iter().map(|event| event.stream.as_str()).collect::<Vec<_>>())
-        .bind(numbers(|event| event.version))
-        .bind(numbers(|event| u64::from(event.lane.0)))
-        .bind(events.iter().map(|event| event.id.to_string()).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| &*event.event_type).collect::<Vec<_>>())
-        .bind(times.collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.data.get()).collect::<Vec<_>>())
-        .bind(meta.collect::<Vec<_>>())
-}
-
-fn number(value: &Value) -> Option<i64> {
-    match value {
-        Value::Integer(number) => Some(*number),
-        _ => None,
-    }
-}
-
-fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::Text(text) => Some(text),
-        _ => None,
     }
 }
