@@ -1,13 +1,15 @@
 //! Reads one stream, as fast as what was read is taken.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::{FutureExt as _, StreamExt as _};
+use futures::StreamExt as _;
 use kernel::bus::BusError;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, DeliveryTag, ShortString};
 use lapin::{Channel, Consumer};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::connect::Line;
@@ -17,6 +19,9 @@ use crate::streams::{table, text};
 
 /// In which header the broker tells an offset, and from which argument it takes one.
 const OFFSET: &str = "x-stream-offset";
+
+/// How long what was taken may go untold while nothing comes: the broker waits for half an hour at the most.
+const TELL_PAUSE: Duration = Duration::from_secs(5);
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,20 +88,15 @@ impl Tap {
 
     /// Waits for the next message. Safe to drop while waiting. Fails when the line is lost, or the stream.
     pub(crate) async fn next(&mut self) -> Result<Found, BusError> {
-        // What was taken is told before anything is waited for, since the broker waits for half an hour at the most.
-        let ready = match self.taken < self.prefetch / 2 {
-            true => self.consumer.next().now_or_never(),
-            false => None,
-        };
-        let next = match ready {
-            Some(next) => next,
-            None => {
-                self.tell().await?;
-                tokio::select! {
-                    biased;
-                    () = self.line.lost.cancelled() => None,
-                    next = self.consumer.next() => next,
-                }
+        if self.taken >= self.prefetch / 2 {
+            self.tell().await?;
+        }
+        let next = loop {
+            tokio::select! {
+                biased;
+                next = self.consumer.next() => break next,
+                () = self.line.lost.cancelled() => break None,
+                () = sleep(TELL_PAUSE), if self.taken > 0 => self.tell().await?,
             }
         };
         let next = next.ok_or_else(|| BusError::new("RabbitMQ has ended the reading of a stream"))?;

@@ -1,5 +1,7 @@
 //! An event on the wire: [CloudEvents 1.0](https://cloudevents.io), JSON format, structured mode.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::value::RawValue;
@@ -11,9 +13,10 @@ pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 
 /// An event with its envelope, on brokers, on streams, in webhooks and in the public log alike.
 ///
-/// `data` is raw, so that it passes through byte for byte; read an event from a text, not from a `Value`.
+/// `data` is raw, so that it passes through byte for byte; read an event from a text, not from a `Value`. Texts and data may be
+/// borrowed from there.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct CloudEvent {
+pub struct CloudEvent<T = String, D = Box<RawValue>> {
     /// The version of CloudEvents, always `1.0`.
     pub specversion: SpecVersion,
     /// The event's id. The pair of source and id is unique.
@@ -22,9 +25,9 @@ pub struct CloudEvent {
     #[serde(with = "source")]
     pub source: Service,
     /// The event's type: `order.placed`.
-    pub r#type: String,
+    pub r#type: T,
     /// The stream: the id of the aggregate that it happened to.
-    pub subject: String,
+    pub subject: T,
     /// When it happened. Never before its predecessor in the same journal.
     pub time: Timestamp,
     /// The media type of `data`, always `application/json`.
@@ -32,10 +35,10 @@ pub struct CloudEvent {
     /// The schema of `data`, from 1, as [`EventData::decode`] takes it.
     pub schemaversion: u16,
     /// What keeps events in order on a broker: the stream.
-    pub partitionkey: String,
+    pub partitionkey: T,
     /// The W3C trace that it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub traceparent: Option<String>,
+    pub traceparent: Option<T>,
     /// The position in the journal of the service that hands it out, from 1; 0 for an access event, which is in no
     /// journal. On the wire it has 20 digits, so that it sorts as text.
     #[serde(with = "position")]
@@ -44,21 +47,21 @@ pub struct CloudEvent {
     #[serde(with = "position")]
     pub prev: u64,
     /// The epoch of the journal. Positions of different epochs do not compare.
-    pub epoch: String,
+    pub epoch: T,
     /// The lane: a hash of the stream, below the number of lanes.
     pub lane: u16,
     /// The version of the stream that it made, from 1; 0 for an access event.
     pub streamversion: u64,
     /// Who caused it: the id of a user, or the name of a consumer. No other personal data.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub actor: Option<String>,
+    pub actor: Option<T>,
     /// What all events of one request share.
-    pub correlationid: String,
+    pub correlationid: T,
     /// The event or the request that it follows from.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub causationid: Option<String>,
+    pub causationid: Option<T>,
     /// The payload.
-    pub data: Box<RawValue>,
+    pub data: D,
 }
 
 impl CloudEvent {
@@ -94,6 +97,25 @@ constant! {
     ContentType = "application/json"
 }
 
+/// Reads what a text says, wherever that stands.
+struct Said<F> {
+    what: &'static str,
+    read: F,
+}
+
+impl<T, F: FnOnce(&str) -> Option<T>> de::Visitor<'_> for Said<F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        let what = self.what;
+        (self.read)(text).ok_or_else(|| E::custom(format_args!("must be {what}")))
+    }
+}
+
 mod source {
     use super::*;
 
@@ -102,8 +124,10 @@ mod source {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Service, D::Error> {
-        let source = String::deserialize(deserializer)?;
-        Service::from_source(&source).ok_or_else(|| de::Error::custom("must be a source such as `/services/orders`"))
+        deserializer.deserialize_str(Said {
+            what: "a source such as `/services/orders`",
+            read: Service::from_source,
+        })
     }
 }
 
@@ -115,10 +139,10 @@ mod position {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-        let digits = String::deserialize(deserializer)?;
-        digits
-            .parse()
-            .map_err(|_| de::Error::custom("must be a position in decimal digits"))
+        deserializer.deserialize_str(Said {
+            what: "a position in decimal digits",
+            read: |digits: &str| digits.parse().ok(),
+        })
     }
 }
 

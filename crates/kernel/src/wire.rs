@@ -13,9 +13,12 @@
 //! `streamversion`, `actor`, `correlationid` and `causationid` are ours. Members that are not known are passed over, so that a
 //! newer publisher may add some. `data` goes through byte for byte.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use contracts::{CloudEvent, Service, cloud_event};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::bus::{BusError, Message};
@@ -73,33 +76,41 @@ pub enum WireError {
 /// The event of a service's journal with its envelope.
 #[must_use]
 pub fn cloud_event(source: Service, epoch: Epoch, event: &Recorded) -> CloudEvent {
+    envelope(source, epoch, event, event.data.clone())
+}
+
+fn envelope<'a, T, D>(source: Service, epoch: Epoch, event: &'a Recorded, data: D) -> CloudEvent<T, D>
+where
+    T: From<&'a str> + From<String>,
+{
     CloudEvent {
         specversion: cloud_event::SpecVersion::Only,
         id: event.id,
         source,
-        r#type: event.event_type.to_string(),
-        subject: event.stream.to_string(),
+        r#type: T::from(&*event.event_type),
+        subject: T::from(event.stream.as_str()),
         time: event.time,
         datacontenttype: cloud_event::ContentType::Only,
         schemaversion: event.meta.schema,
-        partitionkey: event.stream.to_string(),
-        traceparent: event.meta.trace.as_ref().map(ToString::to_string),
+        partitionkey: T::from(event.stream.as_str()),
+        traceparent: event.meta.trace.as_deref().map(T::from),
         sequence: event.position.0,
         prev: event.prev.0,
-        epoch: epoch.0.to_string(),
+        epoch: T::from(epoch.0.to_string()),
         lane: event.lane.0,
         streamversion: event.version,
-        actor: Some(event.meta.actor.to_string()),
-        correlationid: event.meta.correlation.to_string(),
-        causationid: event.meta.causation.map(|cause| cause.to_string()),
-        data: event.data.clone(),
+        actor: Some(T::from(&*event.meta.actor)),
+        correlationid: T::from(&*event.meta.correlation),
+        causationid: event.meta.causation.map(|cause| T::from(cause.to_string())),
+        data,
     }
 }
 
 /// The message as bytes of JSON.
 #[must_use]
 pub fn encode(message: &Message) -> Vec<u8> {
-    let event = cloud_event(message.source, message.epoch, &message.event);
+    let Message { source, epoch, event } = message;
+    let event: CloudEvent<Cow<'_, str>, _> = envelope(*source, *epoch, event, &event.data);
     serde_json::to_vec(&event).expect("texts, numbers and JSON have a JSON form")
 }
 
@@ -130,12 +141,12 @@ pub fn to_send(message: &Message, lanes: u16) -> Result<Vec<u8>, BusError> {
 /// # Errors
 /// With what is wrong, where [`encode`] did not write them.
 pub fn decode(bytes: &[u8]) -> Result<Message, WireError> {
-    let event: CloudEvent = serde_json::from_slice(bytes)?;
+    let event: CloudEvent<Text<'_>, &RawValue> = serde_json::from_slice(bytes)?;
     let (position, prev) = (Position(event.sequence), Position(event.prev));
-    if event.partitionkey != event.subject {
+    if event.partitionkey.0 != event.subject.0 {
         return Err(WireError::Key {
-            key: event.partitionkey,
-            subject: event.subject,
+            key: event.partitionkey.0.into(),
+            subject: event.subject.0.into(),
         });
     }
     if position == Position::START {
@@ -150,29 +161,29 @@ pub fn decode(bytes: &[u8]) -> Result<Message, WireError> {
     if event.time.subsec_nanosecond() % 1000 != 0 {
         return Err(WireError::Time(event.time));
     }
-    let Ok(epoch) = Uuid::try_parse(&event.epoch) else {
-        return Err(WireError::Epoch(event.epoch));
+    let Ok(epoch) = Uuid::try_parse(&event.epoch.0) else {
+        return Err(WireError::Epoch(event.epoch.0.into()));
     };
     let causation = event
         .causationid
-        .map(|id| id.parse().map_err(|_| WireError::Causation(id)));
+        .map(|id| id.0.parse().map_err(|_| WireError::Causation(id.0.into())));
     let meta = Meta {
         schema: event.schemaversion,
-        actor: event.actor.ok_or(WireError::Actor)?.into(),
-        correlation: event.correlationid.into(),
+        actor: event.actor.ok_or(WireError::Actor)?.0.into(),
+        correlation: event.correlationid.0.into(),
         causation: causation.transpose()?,
-        trace: event.traceparent.map(Into::into),
+        trace: event.traceparent.map(|trace| trace.0.into()),
     };
     let recorded = Recorded {
         position,
         prev,
         id: event.id,
-        stream: StreamId::new(event.subject),
+        stream: StreamId::new(event.subject.0),
         version: event.streamversion,
         lane: Lane(event.lane),
-        event_type: event.r#type.into(),
+        event_type: event.r#type.0.into_owned().into(),
         time: event.time,
-        data: event.data,
+        data: event.data.to_owned(),
         meta,
     };
     Ok(Message {
@@ -181,3 +192,7 @@ pub fn decode(bytes: &[u8]) -> Result<Message, WireError> {
         event: Arc::new(recorded),
     })
 }
+
+/// A text of a message, borrowed where it stands there as it is meant.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
