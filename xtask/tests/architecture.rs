@@ -13,6 +13,8 @@ enum Layer {
     Gateway,
     /// Databases and brokers; only the binary knows them.
     Adapter,
+    /// How a server is reached that several adapters speak to.
+    Access,
     /// Only tests know it.
     Testkit,
     /// Real databases and brokers, for tests; on its own.
@@ -42,6 +44,7 @@ fn layer(name: &str) -> Option<Layer> {
         "fuzzing" => Layer::Fuzzing,
         "crash" => Layer::Crash,
         "xtask" => Layer::Tools,
+        "redis-access" => Layer::Access,
         _ if name.starts_with("store-") || name.starts_with("bus-") => Layer::Adapter,
         _ => return None,
     })
@@ -58,7 +61,8 @@ struct Edge {
 
 fn is_allowed(edge: &Edge) -> bool {
     use Layer::{
-        Adapter, Binary, Contracts, Crash, Fuzzing, Gateway, Kernel, Servers, Service, Simulation, Testkit, Tools,
+        Access, Adapter, Binary, Contracts, Crash, Fuzzing, Gateway, Kernel, Servers, Service, Simulation, Testkit,
+        Tools,
     };
     let (Some(from), Some(to)) = (layer(&edge.from), layer(&edge.to)) else {
         return false;
@@ -69,7 +73,8 @@ fn is_allowed(edge: &Edge) -> bool {
         _ if to == Servers => edge.is_dev || from == Crash,
         _ if to == Testkit => edge.is_dev || matches!(from, Simulation | Crash),
         Kernel => to == Contracts,
-        Service | Gateway | Adapter | Testkit => matches!(to, Contracts | Kernel),
+        Service | Gateway | Access | Testkit => matches!(to, Contracts | Kernel),
+        Adapter => matches!(to, Contracts | Kernel | Access),
         Simulation => matches!(to, Contracts | Kernel | Service),
         Binary => matches!(to, Contracts | Kernel | Service | Gateway | Adapter),
         Fuzzing => matches!(to, Contracts | Kernel | Service | Gateway | Binary),
@@ -159,6 +164,9 @@ fn a_dependency_that_points_the_wrong_way_is_refused() {
         ("gateway", "users"),
         ("store-sql", "bus-nats"),
         ("bus-nats", "tradewind"),
+        ("redis-access", "bus-redis"),
+        ("orders", "redis-access"),
+        ("tradewind", "redis-access"),
         ("testkit", "orders"),
         ("xtask", "contracts"),
         ("fuzzing", "store-sql"),
