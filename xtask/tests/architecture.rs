@@ -73,7 +73,9 @@ fn is_allowed(edge: &Edge) -> bool {
         _ if to == Servers => edge.is_dev || from == Crash,
         _ if to == Testkit => edge.is_dev || matches!(from, Simulation | Crash),
         Kernel => to == Contracts,
-        Service | Gateway | Access | Testkit => matches!(to, Contracts | Kernel),
+        Service | Gateway | Access => matches!(to, Contracts | Kernel),
+        // The gateway has a port of its own, with a suite.
+        Testkit => matches!(to, Contracts | Kernel | Gateway),
         Adapter => matches!(to, Contracts | Kernel | Access),
         Simulation => matches!(to, Contracts | Kernel | Service),
         Binary => matches!(to, Contracts | Kernel | Service | Gateway | Adapter),
