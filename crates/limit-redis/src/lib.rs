@@ -1,0 +1,2 @@
+//! The `RateLimiter` port on Redis: gateways that name the same one count together.
+#![warn(missing_docs)]
