@@ -89,7 +89,7 @@ fn what_is_no_text_is_no_setting_of_ours_or_refused() {
 
 #[test]
 fn a_bad_setting_is_refused_in_one_line_with_what_to_write_instead() {
-    let wrong: [(&str, &str, &[&str]); 15] = [
+    let wrong: [(&str, &str, &[&str]); 16] = [
         ("LISTEN", "3000", &["listen", "TRADEWIND_LISTEN", "127.0.0.1:3000"]),
         ("LISTEN", "localhost", &["listen", "must be an address with a port"]),
         ("PAYMENT_WINDOW", "soon", &["payment_window", "30s", "15m"]),
@@ -119,6 +119,11 @@ fn a_bad_setting_is_refused_in_one_line_with_what_to_write_instead() {
             "TRUSTED_PROXIES",
             "10.0.0.0/99",
             &["trusted_proxies", "TRADEWIND_TRUSTED_PROXIES"],
+        ),
+        (
+            "REDIS",
+            "http://h",
+            &["redis (from TRADEWIND_REDIS)", "must be the URL of a Redis", "redis://"],
         ),
         ("LOG", "info,orders=loud", &["log", "loud"]),
         (

@@ -52,8 +52,8 @@ const ALL_TESTS: Step = Step::cargo(
 )
 .with(&[("INSTA_UPDATE", "no")])
 .counted();
-const FEATURES: &str =
-    "tradewind/full,store-mongodb/servers,bus-nats/servers,bus-rabbitmq/servers,bus-redis/servers,bus-kafka/servers";
+const FEATURES: &str = "tradewind/full,store-mongodb/servers,bus-nats/servers,bus-rabbitmq/servers,bus-redis/servers,\
+                        bus-kafka/servers,limit-redis/servers";
 /// The shop as its customers see it, with all services on one kind of server.
 const SHOP_ON_POSTGRES: Step = Step::cargo("shop on PostgreSQL", SHOP)
     .with(&[("TEST_STORE", "postgres")])

@@ -29,6 +29,11 @@ impl Matrix {
         )
     }
 
+    /// Of what counts requests.
+    pub(crate) fn of_limiters() -> Self {
+        Self::of("obligation of a limiter", &["local_limiter", "redis_limiter"])
+    }
+
     fn of(title: &'static str, adapters: &'static [&'static str]) -> Self {
         Self {
             title,

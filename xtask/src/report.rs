@@ -69,7 +69,7 @@ impl Report {
     }
 }
 
-/// What stores and buses owe and did, and a table of the steps; the last line sums the tests up, if any ran.
+/// What stores, buses and limiters owe and did, and a table of the steps; the last line sums the tests up, if any ran.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.seen.tally == Tally::default() {

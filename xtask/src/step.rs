@@ -24,14 +24,14 @@ pub(crate) struct Step {
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) tally: Tally,
-    pub(crate) matrices: [Matrix; 2],
+    pub(crate) matrices: [Matrix; 3],
 }
 
 impl Default for Seen {
     fn default() -> Self {
         Self {
             tally: Tally::default(),
-            matrices: [Matrix::of_stores(), Matrix::of_buses()],
+            matrices: [Matrix::of_stores(), Matrix::of_buses(), Matrix::of_limiters()],
         }
     }
 }

@@ -13,6 +13,10 @@ enum Layer {
     Gateway,
     /// Databases and brokers; only the binary knows them.
     Adapter,
+    /// What counts requests for the gateway; only the binary knows it.
+    Limiter,
+    /// How a server is reached that several adapters speak to.
+    Access,
     /// Only tests know it.
     Testkit,
     /// Real databases and brokers, for tests; on its own.
@@ -42,6 +46,8 @@ fn layer(name: &str) -> Option<Layer> {
         "fuzzing" => Layer::Fuzzing,
         "crash" => Layer::Crash,
         "xtask" => Layer::Tools,
+        "redis-access" => Layer::Access,
+        _ if name.starts_with("limit-") => Layer::Limiter,
         _ if name.starts_with("store-") || name.starts_with("bus-") => Layer::Adapter,
         _ => return None,
     })
@@ -58,7 +64,8 @@ struct Edge {
 
 fn is_allowed(edge: &Edge) -> bool {
     use Layer::{
-        Adapter, Binary, Contracts, Crash, Fuzzing, Gateway, Kernel, Servers, Service, Simulation, Testkit, Tools,
+        Access, Adapter, Binary, Contracts, Crash, Fuzzing, Gateway, Kernel, Limiter, Servers, Service, Simulation,
+        Testkit, Tools,
     };
     let (Some(from), Some(to)) = (layer(&edge.from), layer(&edge.to)) else {
         return false;
@@ -69,9 +76,13 @@ fn is_allowed(edge: &Edge) -> bool {
         _ if to == Servers => edge.is_dev || matches!(from, Crash | Testkit),
         _ if to == Testkit => edge.is_dev || matches!(from, Simulation | Crash),
         Kernel => to == Contracts,
-        Service | Gateway | Adapter | Testkit => matches!(to, Contracts | Kernel),
+        Service | Gateway | Access => matches!(to, Contracts | Kernel),
+        // The gateway has a port of its own, with a suite.
+        Testkit => matches!(to, Contracts | Kernel | Gateway),
+        Adapter => matches!(to, Contracts | Kernel | Access),
+        Limiter => matches!(to, Contracts | Kernel | Gateway | Access),
         Simulation => matches!(to, Contracts | Kernel | Service),
-        Binary => matches!(to, Contracts | Kernel | Service | Gateway | Adapter),
+        Binary => matches!(to, Contracts | Kernel | Service | Gateway | Adapter | Limiter),
         Fuzzing => matches!(to, Contracts | Kernel | Service | Gateway | Binary),
         Crash => matches!(to, Contracts | Kernel | Service | Binary),
     }
@@ -159,6 +170,12 @@ fn a_dependency_that_points_the_wrong_way_is_refused() {
         ("gateway", "users"),
         ("store-sql", "bus-nats"),
         ("bus-nats", "tradewind"),
+        ("redis-access", "bus-redis"),
+        ("limit-redis", "bus-redis"),
+        ("bus-redis", "gateway"),
+        ("gateway", "limit-redis"),
+        ("orders", "redis-access"),
+        ("tradewind", "redis-access"),
         ("testkit", "orders"),
         ("xtask", "contracts"),
         ("fuzzing", "store-sql"),

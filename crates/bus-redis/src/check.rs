@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, RedisError, Value, cmd};
+use redis_access::{AccessError, code, words};
 
-use crate::failure::{OpenError, code, words};
+use crate::failure::OpenError;
 
 /// Flags of scripts, as they are from there on.
 const VERSION_MIN: (u32, u32) = (7, 0);
@@ -126,17 +127,18 @@ impl Check<'_> {
 
     fn refusal(&self, error: &RedisError) -> OpenError {
         let address = self.address.to_owned();
-        match code(error).as_deref() {
-            Some("NOAUTH") => OpenError::Login(address),
-            Some(_) => OpenError::Server {
+        let refusal = match code(error).as_deref() {
+            Some("NOAUTH") => AccessError::Login(address),
+            Some(_) => AccessError::Server {
                 address,
                 reason: words(error),
             },
-            None => OpenError::Unreachable {
+            None => AccessError::Unreachable {
                 address,
                 reason: words(error),
             },
-        }
+        };
+        refusal.into()
     }
 }
 

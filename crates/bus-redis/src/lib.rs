@@ -39,7 +39,6 @@ mod log;
 mod logs;
 mod news;
 mod options;
-mod place;
 mod scripts;
 mod target;
 

@@ -41,7 +41,7 @@ impl Logs {
     pub(crate) fn new(connection: Connection, options: &RedisOptions) -> Self {
         Self {
             connection,
-            keys: Keys::new(&options.prefix),
+            keys: Keys::new(options.prefix.as_str()),
             lanes: options.lanes,
             max_age: options.max_age,
             clock: Arc::clone(&options.clock),

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::clock::{Clock, Ids};
+use redis_access::{Place, Prefix};
 use uuid::Uuid;
 
 use crate::failure::OpenError;
-use crate::place::Place;
 
 /// What the names of keys begin with.
-pub const PREFIX_DEFAULT: &str = "TRADEWIND";
+pub const PREFIX_DEFAULT: &str = Prefix::DEFAULT;
 /// How long the server keeps events. A consumer that was away for longer has missed some, which it sees, and which
 /// `tradewind republish` sends again.
 pub const MAX_AGE_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -20,7 +20,7 @@ pub const MAX_AGE_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 #[derive(Clone, Debug)]
 pub struct RedisOptions {
     pub(crate) place: Place,
-    pub(crate) prefix: String,
+    pub(crate) prefix: Prefix,
     pub(crate) lanes: u16,
     /// See [`MAX_AGE_DEFAULT`]. Each process removes what is older of what it publishes to.
     pub max_age: Duration,
@@ -41,15 +41,12 @@ impl RedisOptions {
     /// # Errors
     /// If the URL or the prefix cannot be understood.
     pub fn new(url: &str, prefix: &str, lanes: u16, clock: Arc<dyn Clock>, ids: Arc<Ids>) -> Result<Self, OpenError> {
-        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-        if prefix.is_empty() || !prefix.bytes().all(is_word) {
-            return Err(OpenError::Prefix(prefix.to_owned()));
-        }
+        let prefix = prefix.parse()?;
         let mut place = Place::parse(url)?;
         let authorities = place.authorities.take();
         Ok(Self {
             place,
-            prefix: prefix.to_owned(),
+            prefix,
             lanes,
             max_age: MAX_AGE_DEFAULT,
             process: None,

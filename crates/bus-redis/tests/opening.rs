@@ -9,6 +9,7 @@ use kernel::clock::{Ids, SystemClock};
 use kernel::event::Position;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, cmd};
+use redis_access::AccessError;
 use servers::{Kind, Other};
 use tempfile::TempDir;
 use testkit::bus_suite::fixture::{Journal, Received, group};
@@ -49,14 +50,17 @@ async fn what_is_no_url_is_refused_without_being_repeated() {
         &format!("ann:{SECRET}@h"),
     ] {
         let (error, words) = refusal(url).await;
-        assert!(matches!(error, OpenError::Url), "{error:?}");
+        assert!(matches!(error, OpenError::Access(AccessError::Url)), "{error:?}");
         assert!(words.contains("redis://user:password@host:6379/0"), "{words}");
     }
     let (error, words) = refusal(&format!("redis://ann:{SECRET}@h?protocol=resp3")).await;
-    assert!(matches!(error, OpenError::UrlOption(_)), "{error:?}");
+    assert!(
+        matches!(error, OpenError::Access(AccessError::UrlOption(_))),
+        "{error:?}"
+    );
     assert!(words.contains("protocol"), "{words}");
     let error = options("redis://h", "two words").expect_err("it is no name");
-    assert!(matches!(error, OpenError::Prefix(_)), "{error:?}");
+    assert!(matches!(error, OpenError::Access(AccessError::Prefix(_))), "{error:?}");
 }
 
 #[tokio::test]
@@ -72,7 +76,10 @@ async fn a_server_that_is_not_there_or_says_nothing_is_soon_given_up() {
         let (error, words) = tokio::time::timeout(Duration::from_secs(10), asked)
             .await
             .expect("it ends soon");
-        assert!(matches!(error, OpenError::Unreachable { .. }), "{error:?}");
+        assert!(
+            matches!(error, OpenError::Access(AccessError::Unreachable { .. })),
+            "{error:?}"
+        );
         assert!(
             words.contains(&address.to_string()) && words.contains("check that it runs"),
             "{words}"
@@ -89,7 +96,7 @@ async fn a_wrong_password_or_none_is_refused() {
         format!("redis://{}", address(&url)),
     ] {
         let (error, words) = refusal(&url).await;
-        assert!(matches!(error, OpenError::Login(_)), "{error:?}");
+        assert!(matches!(error, OpenError::Access(AccessError::Login(_))), "{error:?}");
         assert!(
             words.contains(address(&url.replacen("//", "//@", 1))) && words.contains("check the user and the password"),
             "{words}"
@@ -100,7 +107,10 @@ async fn a_wrong_password_or_none_is_refused() {
 #[tokio::test]
 async fn a_database_that_is_not_there_is_refused() {
     let (error, words) = refusal(&format!("{}/999", Kind::Redis.shared())).await;
-    assert!(matches!(error, OpenError::Database { database: 999, .. }), "{error:?}");
+    assert!(
+        matches!(error, OpenError::Access(AccessError::Database { database: 999, .. })),
+        "{error:?}"
+    );
     assert!(words.contains("no database 999"), "{words}");
 }
 
@@ -204,15 +214,18 @@ async fn a_server_is_reached_over_tls_if_its_authority_is_known() {
     bus.publish(Journal::new().next(1)).await.expect("the server takes it");
 
     let (error, words) = refusal(&url).await;
-    assert!(matches!(error, OpenError::Tls { .. }), "{error:?}");
+    assert!(matches!(error, OpenError::Access(AccessError::Tls { .. })), "{error:?}");
     assert!(words.contains(&server.address()) && words.contains("cacert"), "{words}");
 
     let (error, words) = refusal(&format!("redis://shop:shop@{}", server.address())).await;
-    assert!(matches!(error, OpenError::Unreachable { .. }), "{error:?}");
+    assert!(
+        matches!(error, OpenError::Access(AccessError::Unreachable { .. })),
+        "{error:?}"
+    );
     assert!(words.contains("wants TLS if the URL does"), "{words}");
 
     let (error, words) = refusal(&format!("redis://h?cacert={}", authority.display())).await;
-    assert!(matches!(error, OpenError::NoTls), "{error:?}");
+    assert!(matches!(error, OpenError::Access(AccessError::NoTls)), "{error:?}");
     assert!(words.contains("rediss://"), "{words}");
 }
 
@@ -229,7 +242,10 @@ async fn authorities_that_cannot_be_read_are_refused() {
             std::fs::write(&path, text).expect("the file is written");
         }
         let (error, words) = refusal(&format!("rediss://127.0.0.1:1?cacert={}", path.display())).await;
-        assert!(matches!(error, OpenError::Authorities { .. }), "{error:?}");
+        assert!(
+            matches!(error, OpenError::Access(AccessError::Authorities { .. })),
+            "{error:?}"
+        );
         assert!(words.contains("ca.pem"), "{words}");
     }
 }
@@ -239,7 +255,10 @@ async fn a_server_without_tls_is_refused_where_tls_is_asked_for() {
     let url = Kind::Redis.shared();
     // It waits for the end of what it takes for a line.
     let (error, words) = refusal(&format!("rediss://shop:{SECRET}@{}", address(&url))).await;
-    assert!(matches!(error, OpenError::Unreachable { .. }), "{error:?}");
+    assert!(
+        matches!(error, OpenError::Access(AccessError::Unreachable { .. })),
+        "{error:?}"
+    );
     assert!(
         words.contains(address(&url)) && words.contains("wants TLS if the URL does"),
         "{words}"

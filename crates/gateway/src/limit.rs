@@ -67,13 +67,13 @@ pub enum Verdict {
 
 /// The port to whatever counts requests.
 ///
-/// What every adapter owes:
+/// What every adapter owes, and `testkit::limiter_suite` holds it to:
 ///
 /// - It is built from the same [`RateLimits`] as the gateway, and is never asked about a policy that is off.
 /// - Asking counts one request, atomically: of many at once, no more than the quota are admitted. One that is refused
 ///   costs nothing.
-/// - It answers within milliseconds, and always: when what it counts in is out of reach, it admits. A shop that is down
-///   because its counter is down would be the worse fault.
+/// - It answers within milliseconds, and always: when what it counts in is out of reach, it admits, or counts for itself. A
+///   shop that is down because its counter is down would be the worse fault. Once that is back, it is counted there again.
 /// - Its memory is bounded, however many subjects there are.
 #[async_trait]
 pub trait RateLimiter: Send + Sync + fmt::Debug {

@@ -5,6 +5,8 @@ pub mod books;
 pub mod bus_suite;
 pub mod faults;
 pub mod harness;
+#[cfg(feature = "limiters")]
+pub mod limiter_suite;
 pub mod line;
 pub mod lives;
 pub mod released;

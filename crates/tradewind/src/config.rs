@@ -16,6 +16,7 @@ pub use value::{Concealed, List, Span};
 
 use crate::buses::BusUrl;
 use crate::data::DataDirectory;
+use crate::limits::CounterUrl;
 use crate::stores::{Place, StoreUrl};
 
 /// The file looked for in the working directory unless `--config` names another.
@@ -106,6 +107,9 @@ settings! {
     rate_limit_user: gateway::config::Rate = "6000/15m";
     /// All requests of an address, whoever sends them.
     rate_limit_ip: gateway::config::Rate = "off";
+    /// The Redis in which all gateways count requests together (`redis://user:password@host:port`, or `rediss://…` for TLS).
+    /// Without it, and while it is away, each gateway counts for itself.
+    redis: Option<CounterUrl> = "";
     /// Proxies whose X-Forwarded-For is believed: addresses or networks, separated by commas.
     trusted_proxies: List<gateway::config::Network> = "";
     /// Web origins that may call the API from a browser, separated by commas; `*` is any.

@@ -13,6 +13,7 @@ mod commands;
 pub mod config;
 pub mod data;
 mod first_admin;
+pub mod limits;
 mod metrics;
 mod output;
 mod recipients;

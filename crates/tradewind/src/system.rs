@@ -109,6 +109,15 @@ impl System {
         around: &dyn Around,
     ) -> Result<Self> {
         let clock = around.clock(Arc::new(SystemClock::new()));
+        let gateway_config = gateway_config(config, topology)?;
+        let limits = gateway_config.rate_limit;
+        let limiter = match &config.redis {
+            Some(url) if limits != RateLimits::OFF => {
+                let opened = url.open(limits, Arc::clone(&clock)).await;
+                Some(opened.context("requests cannot be counted where TRADEWIND_REDIS says")?)
+            }
+            _ => None,
+        };
         let ids = Arc::new(Ids::from_entropy());
         let replica = data.replica(&ids, clock.as_ref())?;
         let mut engines = BTreeMap::new();
@@ -230,10 +239,13 @@ impl System {
                     .or_insert_with(|| foundation.pool(service).into());
             }
         }
-        let door = Gateway::new(gateway_config(config, topology)?, upstreams, verifier, clock, ids)
+        let mut way_in = Gateway::new(gateway_config, upstreams, verifier, clock, ids)
             .with_health(Arc::new(process))
-            .with_metrics(metrics)
-            .open();
+            .with_metrics(metrics);
+        if let Some(limiter) = limiter {
+            way_in = way_in.with_limiter(limiter);
+        }
+        let door = way_in.open();
         let Foundation { engines, bus, .. } = foundation;
         Ok(Self {
             door,

@@ -10,6 +10,7 @@ use anyhow::{Result, anyhow, bail};
 use contracts::Email;
 
 use crate::buses::BusUrl;
+use crate::limits::CounterUrl;
 use crate::stores::StoreUrl;
 
 /// A type that a setting can have.
@@ -75,6 +76,18 @@ impl<T: Setting> Setting for Option<T> {
 }
 
 impl Setting for BusUrl {
+    const SECRET: bool = true;
+
+    fn parse(text: &str) -> Result<Self> {
+        text.parse()
+    }
+
+    fn shown(&self, _: &str) -> String {
+        self.to_string()
+    }
+}
+
+impl Setting for CounterUrl {
     const SECRET: bool = true;
 
     fn parse(text: &str) -> Result<Self> {

@@ -1,31 +1,37 @@
-//! What a URL says.
+//! What a URL says, and a client for it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kernel::bus::url::{decoded, host_and_port};
+use redis::{
+    Client, ConnectionAddr, ErrorKind, IntoConnectionInfo as _, ProtocolVersion, RedisConnectionInfo, RedisError,
+    TlsCertificates,
+};
 
-use crate::failure::OpenError;
+use crate::failure::{AccessError, code, is_about_tls, words};
 
 const PORT_DEFAULT: u16 = 6379;
 
 /// Where the server is, and who asks.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) is_tls: bool,
-    pub(crate) login: Option<Login>,
+pub struct Place {
+    is_tls: bool,
+    login: Option<Login>,
     /// Without the brackets of an IPv6 address.
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) database: u16,
-    pub(crate) authorities: Option<PathBuf>,
+    host: String,
+    port: u16,
+    database: u16,
+    /// A file with certificates (PEM) of the authorities that may vouch for the server, instead of those that this machine
+    /// knows. The URL may name one, as `cacert`.
+    pub authorities: Option<PathBuf>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Login {
+struct Login {
     /// Without one it is the default user's password.
-    pub(crate) user: Option<String>,
-    pub(crate) password: String,
+    user: Option<String>,
+    password: String,
 }
 
 /// Without the login.
@@ -42,17 +48,21 @@ impl fmt::Debug for Place {
 }
 
 impl Place {
-    pub(crate) fn parse(url: &str) -> Result<Self, OpenError> {
+    /// Reads `redis://user:password@host:port/database`, or `rediss://…` for TLS.
+    ///
+    /// # Errors
+    /// If it cannot be understood.
+    pub fn parse(url: &str) -> Result<Self, AccessError> {
         let (before, options) = url.split_once('?').unwrap_or((url, ""));
-        let mut place = Self::parse_place(before).ok_or(OpenError::Url)?;
+        let mut place = Self::parse_place(before).ok_or(AccessError::Url)?;
         for option in options.split('&').filter(|option| !option.is_empty()) {
-            let (name, value) = option.split_once('=').ok_or(OpenError::Url)?;
+            let (name, value) = option.split_once('=').ok_or(AccessError::Url)?;
             match name {
                 "cacert" if place.is_tls => {
-                    place.authorities = Some(decoded(value).ok_or(OpenError::Url)?.into());
+                    place.authorities = Some(decoded(value).ok_or(AccessError::Url)?.into());
                 }
-                "cacert" => return Err(OpenError::NoTls),
-                _ => return Err(OpenError::UrlOption(name.to_owned())),
+                "cacert" => return Err(AccessError::NoTls),
+                _ => return Err(AccessError::UrlOption(name.to_owned())),
             }
         }
         Ok(place)
@@ -86,13 +96,88 @@ impl Place {
         })
     }
 
-    /// As it is shown.
-    pub(crate) fn address(&self) -> String {
+    /// As it is shown: `host:port`.
+    #[must_use]
+    pub fn address(&self) -> String {
         let (host, port) = (&self.host, self.port);
         match host.contains(':') {
             true => format!("[{host}]:{port}"),
             false => format!("{host}:{port}"),
         }
+    }
+
+    /// What connects to it. It has the password, and is not to be shown.
+    ///
+    /// # Errors
+    /// If the file of authorities is of no use.
+    pub fn client(&self, protocol: ProtocolVersion) -> Result<Client, AccessError> {
+        let certificates = self.authorities.as_ref().map(|path| authorities(path)).transpose()?;
+        let (host, port) = (self.host.clone(), self.port);
+        let server = match self.is_tls {
+            false => ConnectionAddr::Tcp(host, port),
+            true => ConnectionAddr::TcpTls {
+                host,
+                port,
+                insecure: false,
+                tls_params: None,
+            },
+        };
+        let mut who = RedisConnectionInfo::default()
+            .set_db(self.database.into())
+            .set_protocol(protocol);
+        if let Some(login) = &self.login {
+            who = who.set_password(&login.password);
+            if let Some(user) = &login.user {
+                who = who.set_username(user);
+            }
+        }
+        let info = server
+            .into_connection_info()
+            .map_err(|_| AccessError::Url)?
+            .set_redis_settings(who);
+        let client = match certificates.filter(|_| self.is_tls) {
+            None => Client::open(info),
+            root_cert => {
+                let client_tls = None;
+                Client::build_with_tls(info, TlsCertificates { client_tls, root_cert })
+            }
+        };
+        client.map_err(|error| match &self.authorities {
+            Some(path) => AccessError::Authorities {
+                path: path.clone(),
+                reason: words(&error),
+            },
+            None => AccessError::Url,
+        })
+    }
+
+    /// What an error means that came of connecting there, or of asking.
+    #[must_use]
+    pub fn failed(&self, error: &RedisError) -> AccessError {
+        let (address, reason) = (self.address(), words(error));
+        match (error.kind(), code(error).as_deref()) {
+            (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS")) => AccessError::Login(address),
+            (ErrorKind::Server(_), _) if reason.contains("DB index") => AccessError::Database {
+                address,
+                database: self.database,
+            },
+            (ErrorKind::Server(_), _) | (_, Some(_)) => AccessError::Server { address, reason },
+            _ if is_about_tls(error) => AccessError::Tls { address, reason },
+            _ => AccessError::Unreachable { address, reason },
+        }
+    }
+}
+
+/// What is in a file of certificates.
+fn authorities(path: &Path) -> Result<Vec<u8>, AccessError> {
+    let refused = |reason: String| AccessError::Authorities {
+        path: path.to_owned(),
+        reason,
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+    match text.contains("-----BEGIN CERTIFICATE-----") {
+        true => Ok(text.into_bytes()),
+        false => Err(refused("there is none in it".to_owned())),
     }
 }
 
@@ -181,12 +266,12 @@ mod tests {
             "redis://ann:p%4@broker",
             "rediss://broker?cacert",
         ] {
-            assert!(matches!(Place::parse(url), Err(OpenError::Url)), "{url}");
+            assert!(matches!(Place::parse(url), Err(AccessError::Url)), "{url}");
         }
         let unknown = Place::parse("redis://broker?timeout=3");
-        assert!(matches!(unknown, Err(OpenError::UrlOption(name)) if name == "timeout"));
+        assert!(matches!(unknown, Err(AccessError::UrlOption(name)) if name == "timeout"));
         let plain = Place::parse("redis://broker?cacert=ca.pem");
-        assert!(matches!(plain, Err(OpenError::NoTls)));
+        assert!(matches!(plain, Err(AccessError::NoTls)));
     }
 
     #[test]
