@@ -1,6 +1,6 @@
 //! The contract suite of the [`Bus`] port: every adapter passes all of it, on the real broker.
 //!
-//! An adapter's test says how to join a broker and nothing more ([`broker::Joins`]):
+//! An adapter's test says how to join a broker and nothing more (`broker::Joins`, of the feature `servers`):
 //!
 //! ```ignore
 //! testkit::bus_suite!(Shared::<Nats>::new());
