@@ -96,13 +96,53 @@ async fn a_broker_that_lost_everything_is_healed_by_republishing(kind: Kind) {
     for service in ["users", "catalog", "inventory", "payments"] {
         run(&cluster, &["republish", "--service", service, "--from", "0", "--json"]);
     }
-    eventually("everybody has seen everything", async || {
-        let services = run(&cluster, &["status", "--json"]);
-        let consumers = services["services"].as_array().unwrap().iter();
-        let mut consumers = consumers.flat_map(|it| it["consumers"].as_array().unwrap());
-        consumers.all(|consumer| consumer["lag"] == 0).then_some(())
-    })
-    .await;
+    until_all_is_seen(&cluster).await;
+}
+
+/// Orders that came after the backup are gone with their events, which the broker still has.
+async fn a_shop_is_restored_beside_the_broker_that_has_seen_more_of_it(kind: Kind) {
+    let mut cluster = Cluster::start(kind).await;
+    let (admin, customer) = (cluster.gateway.admin().await, cluster.gateway.customer().await);
+    let product = admin.product(1000).await;
+    let (kept, _) = customer.paid_order(&product, 1).await;
+    customer.until_order(&kept, "paid").await;
+    until_all_is_seen(&cluster).await;
+    let place = tempfile::tempdir().unwrap();
+    let backup = place.path().join("backup");
+    printed(
+        cluster
+            .gateway
+            .command()
+            .args(["backup", "--json", "--to"])
+            .arg(&backup),
+    );
+    let (lost, _) = customer.paid_order(&product, 1).await;
+    customer.until_order(&lost, "paid").await;
+    until_all_is_seen(&cluster).await;
+
+    cluster.stop();
+    std::fs::remove_dir_all(cluster.stores()).unwrap();
+    let mut restore = cluster.gateway.command();
+    printed(restore.args(["restore", "--json", "--from"]).arg(&backup));
+    cluster.start_again().await;
+    let stopped = run(&cluster, &["status", "--json"]);
+    let mut stopped = stopped["services"].as_array().unwrap().iter();
+    let orders = stopped.find(|it| it["service"] == "orders").unwrap();
+    let remedy = orders["stopped"].as_str().unwrap();
+    assert!(remedy.contains("tradewind republish"), "{remedy}");
+    for service in fixture::FOLLOWED {
+        run(&cluster, &["republish", "--service", service, "--from", "0", "--json"]);
+    }
+
+    customer
+        .get(&format!("/api/orders/{lost}"))
+        .await
+        .refused(404, "not-found");
+    customer.until_order(&kept, "paid").await;
+    let (order, _) = customer.paid_order(&product, 3).await;
+    customer.until_order(&order, "paid").await;
+    admin.until_stock(&product, (996, 0, 996)).await;
+    until_all_is_seen(&cluster).await;
 }
 
 /// Real orders where they lie beside the repository, and a sample where not.
@@ -129,6 +169,16 @@ fn printed(command: &mut Command) -> Value {
     let said = String::from_utf8_lossy(&ended.stderr);
     assert!(ended.status.success(), "{command:?}: {said}");
     serde_json::from_slice(&ended.stdout).unwrap()
+}
+
+async fn until_all_is_seen(cluster: &Cluster) {
+    eventually("everybody has seen everything", async || {
+        let services = run(cluster, &["status", "--json"]);
+        let consumers = services["services"].as_array().unwrap().iter();
+        let mut consumers = consumers.flat_map(|it| it["consumers"].as_array().unwrap());
+        consumers.all(|consumer| consumer["lag"] == 0).then_some(())
+    })
+    .await;
 }
 
 /// A number that `tradewind status` gives of a service.
@@ -163,6 +213,11 @@ macro_rules! on {
             #[tokio::test(flavor = "multi_thread")]
             async fn a_broker_that_lost_everything_is_healed_by_republishing() {
                 super::a_broker_that_lost_everything_is_healed_by_republishing($kind).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn a_shop_is_restored_beside_the_broker_that_has_seen_more_of_it() {
+                super::a_shop_is_restored_beside_the_broker_that_has_seen_more_of_it($kind).await;
             }
         }
     };

@@ -1,6 +1,7 @@
 //! Every service as a process of its own, a broker between them and a gateway in front.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use servers::{Kind, Server as Broker};
 use tempfile::TempDir;
@@ -17,13 +18,15 @@ pub(crate) const SERVICES: [&str; 7] = [
     "notifications",
     "events",
 ];
+/// Those whose events go to the broker.
+pub(crate) const FOLLOWED: [&str; 6] = ["users", "catalog", "inventory", "orders", "payments", "notifications"];
 const SECRET: &str = "what services show each other, and nobody else";
 
 pub(crate) struct Cluster {
     pub(crate) broker: Broker,
     pub(crate) services: BTreeMap<&'static str, Server>,
     pub(crate) gateway: Server,
-    _place: TempDir,
+    place: TempDir,
 }
 
 impl Cluster {
@@ -47,7 +50,7 @@ impl Cluster {
             broker,
             services,
             gateway,
-            _place: place,
+            place,
         }
     }
 
@@ -60,6 +63,19 @@ impl Cluster {
     pub(crate) fn stop(&mut self) {
         self.gateway.stop();
         self.services.values_mut().for_each(Server::stop);
+    }
+
+    /// Starts what was stopped, in the order of the first start.
+    pub(crate) async fn start_again(&mut self) {
+        for name in SERVICES {
+            self.service(name).start_again().await;
+        }
+        self.gateway.start_again().await;
+    }
+
+    /// Where the stores' files are.
+    pub(crate) fn stores(&self) -> PathBuf {
+        self.place.path().join("stores")
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Server> {
