@@ -35,10 +35,10 @@ pub const BACKGROUND_PACE: Duration = Duration::from_millis(5);
 pub const QUEUE_CLIENT_MAX: usize = 4096;
 /// Commands of reactions, timers and effects that wait; one more waits outside.
 pub const QUEUE_BACKGROUND_MAX: usize = 1024;
-/// How often a batch is decided again after conflicts, which is for one to two seconds.
+/// How often a command is decided again after conflicts, which is for half a second or more.
 pub const CONFLICTS_MAX: usize = 16;
-/// How long a batch waits at most before it is decided again after another conflict.
-pub const CONFLICT_PAUSE_MAX: Duration = Duration::from_millis(200);
+/// How long a command waits at most before it is decided again after another conflict.
+pub const CONFLICT_PAUSE_MAX: Duration = Duration::from_millis(64);
 /// How far ahead of a journal's time a group is decided that was behind it over and over.
 pub const TIME_LEAD_MAX: Duration = Duration::from_secs(1);
 /// How often a decision may ask for documents that are not in memory.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use contracts::{DecodeError, EventData, EventKind, Service};
+use futures::future::join_all;
 use jiff::Timestamp;
 use kernel::aggregate::{Aggregate, Occurrence, Projected};
 use kernel::clock::{Clock, Ids, ManualClock};
@@ -172,13 +173,13 @@ async fn count(engine: Engine, id: &'static str, note: String, claim: Option<Cla
 }
 
 /// Counts without an event, whose place in its stream would tell of another writer.
-async fn raise(engine: &Engine) -> Result<u64, Error> {
+async fn raise(engine: &Engine, id: &'static str) -> Result<u64, Error> {
     let raised = engine
         .writer()
-        .execute(Priority::Client, Context::system("test"), |unit| {
-            let mut counter = unit.get::<Counter>("a").as_deref().cloned().unwrap_or_default();
+        .execute(Priority::Client, Context::system("test"), move |unit| {
+            let mut counter = unit.get::<Counter>(id).as_deref().cloned().unwrap_or_default();
             counter.count += 1;
-            unit.put("a", counter.clone());
+            unit.put(id, counter.clone());
             Ok(counter.count)
         });
     raised.await
@@ -545,7 +546,7 @@ async fn a_replica_whose_clock_is_behind_gets_its_turn() {
     }
 }
 
-/// The other one changes the same document for half a second, whenever this one commits.
+/// The other one changes the same document for a quarter of a second, whenever this one commits.
 #[tokio::test(start_paused = true)]
 async fn who_meets_conflicts_over_and_over_pauses_and_goes_on() {
     let store = memory();
@@ -555,7 +556,7 @@ async fn who_meets_conflicts_over_and_over_pauses_and_goes_on() {
         Arc::clone(&busy.clock),
         Arc::new(AtomicU64::new(0)),
     );
-    let (end, conflicts) = (clock.monotonic() + Duration::from_millis(500), Arc::clone(&lost));
+    let (end, conflicts) = (clock.monotonic() + Duration::from_millis(250), Arc::clone(&lost));
     patient.store.overtake(move || {
         let (other, conflicts) = (other.clone(), Arc::clone(&conflicts));
         let is_busy = clock.monotonic() < end;
@@ -564,11 +565,36 @@ async fn who_meets_conflicts_over_and_over_pauses_and_goes_on() {
                 return;
             }
             conflicts.fetch_add(1, Ordering::Relaxed);
-            raise(&other).await.unwrap();
+            raise(&other, "a").await.unwrap();
         }
     });
-    let raised = raise(&patient.engine).await.unwrap();
+    let raised = raise(&patient.engine, "a").await.unwrap();
     assert_eq!(raised, lost.load(Ordering::Relaxed) + 1);
+}
+
+/// The other one changes one of the documents whenever this one commits, and never loses.
+#[tokio::test(start_paused = true)]
+async fn who_never_gets_its_turn_costs_nobody_else_theirs() {
+    let store = memory();
+    let (patient, busy) = (rig_on(Arc::clone(&store), true).await, rig_on(store, true).await);
+    let other = busy.engine.clone();
+    patient.store.overtake(move || {
+        let other = other.clone();
+        async move {
+            raise(&other, "a").await.unwrap();
+        }
+    });
+    // The first one is committed by itself, and the others together.
+    let raised = ["first", "b", "a", "c", "d"].map(|id| raise(&patient.engine, id));
+    for (id, outcome) in ["first", "b", "a", "c", "d"].iter().zip(join_all(raised).await) {
+        match *id {
+            "a" => assert!(
+                matches!(outcome, Err(Error::Write(writer::Error::Contended))),
+                "{outcome:?}"
+            ),
+            _ => assert_eq!(outcome.unwrap(), 1, "{id}"),
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -606,8 +632,8 @@ async fn writers_that_share_a_store_never_overwrite_what_the_other_wrote() {
     let store = memory();
     let (left, right) = (rig_on(Arc::clone(&store), true).await, rig_on(store, true).await);
     for turn in 0..5 {
-        assert_eq!(raise(&left.engine).await.unwrap(), turn * 2 + 1);
-        assert_eq!(raise(&right.engine).await.unwrap(), turn * 2 + 2);
+        assert_eq!(raise(&left.engine, "a").await.unwrap(), turn * 2 + 1);
+        assert_eq!(raise(&right.engine, "a").await.unwrap(), turn * 2 + 2);
     }
 }
 

@@ -248,7 +248,8 @@ impl<'a> Groups<'a> {
     }
 
     /// Carries out, one group after another, what was in a group that was not committed, and what was decided on top of
-    /// it. If the database refuses some content, a group is halved until the culprit is alone.
+    /// it. If the database refuses some content, or some documents are always changed by others, a group is halved until the
+    /// culprit is alone.
     pub(crate) async fn recover(&mut self, crashed: Crashed, on_top: Vec<Box<dyn Job>>) {
         let mut waiting: VecDeque<Again> = self.again(crashed, 0).into();
         if !on_top.is_empty() {
@@ -259,31 +260,39 @@ impl<'a> Groups<'a> {
             });
         }
         while let Some(Again { jobs, conflicts }) = waiting.pop_front() {
-            self.setup.clock.sleep(self.pause(conflicts)).await;
+            if jobs.len() == 1 {
+                self.setup.clock.sleep(self.pause(conflicts)).await;
+            }
             let mut open = self.open(None);
             self.decide(&mut open, jobs).await;
             let mut flying = self.begin(open);
             let outcome = flying.landed().await;
             if let Err(crashed) = self.land(flying, outcome) {
                 for again in self.again(crashed, conflicts).into_iter().rev() {
-                    waiting.push_front(again);
+                    // One that has to wait lets all others go first.
+                    match again.jobs.len() == 1 && again.conflicts > 1 {
+                        true => waiting.push_back(again),
+                        false => waiting.push_front(again),
+                    }
                 }
             }
         }
     }
 
     /// What is still worth trying of a group that was not committed; the others are answered.
-    fn again(&mut self, Crashed { mut jobs, error }: Crashed, conflicts: usize) -> Vec<Again> {
+    fn again(&mut self, Crashed { jobs, error }: Crashed, conflicts: usize) -> Vec<Again> {
         let error = match error {
             CommitError::Conflict(found) if conflicts + 1 < CONFLICTS_MAX => {
+                // Behind the journal's time is a group as a whole.
+                let is_about_some = found.iter().any(|it| !matches!(it, Conflict::Time(_)));
                 self.learn(found, conflicts);
                 let conflicts = conflicts + 1;
-                return vec![Again { jobs, conflicts }];
+                return match is_about_some && conflicts > 1 && jobs.len() > 1 {
+                    true => halves(jobs, conflicts),
+                    false => vec![Again { jobs, conflicts }],
+                };
             }
-            CommitError::Content(_) if jobs.len() > 1 => {
-                let second = jobs.split_off(jobs.len() / 2);
-                return [jobs, second].map(|jobs| Again { jobs, conflicts: 0 }).into();
-            }
+            CommitError::Content(_) if jobs.len() > 1 => return halves(jobs, 0),
             CommitError::Conflict(found) => {
                 self.learn(found, conflicts);
                 Error::Contended
@@ -302,7 +311,7 @@ impl<'a> Groups<'a> {
         Vec::new()
     }
 
-    /// How long a group waits that met as many conflicts: the first may be chance, those that follow say that another
+    /// How long a command waits that met as many conflicts: the first may be chance, those that follow say that another
     /// replica is at the same documents, and the two must not go on in step.
     fn pause(&self, conflicts: usize) -> Duration {
         let longest = match conflicts {
@@ -325,6 +334,11 @@ impl<'a> Groups<'a> {
             }
         }
     }
+}
+
+fn halves(mut jobs: Vec<Box<dyn Job>>, conflicts: usize) -> Vec<Again> {
+    let second = jobs.split_off(jobs.len() / 2);
+    [jobs, second].map(|jobs| Again { jobs, conflicts }).into()
 }
 
 /// How far beyond the journal's time a group is decided whose time was behind it as often. Replicas whose clocks are ahead
