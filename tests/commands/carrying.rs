@@ -252,9 +252,20 @@ async fn what_is_cut_short_between_services_is_opened_by_nobody_and_goes_on() {
         }
     }
     std::fs::copy(server.data().join(LEDGER), copied.join(LEDGER)).unwrap();
-    server.set_variable("TRADEWIND_STORE", &format!("sqlite:{}", copied.display()));
-    server.start_again().await;
-    ada.moved_to(&server).until_order(&paid, "paid").await;
+    for data in [&copied, &restored] {
+        server.set_variable("TRADEWIND_STORE", &format!("sqlite:{}", data.display()));
+        server.start_again().await;
+        let ada = ada.moved_to(&server);
+        ada.until_order(&paid, "paid").await;
+        let order = ada.confirmed_order(&product, 1).await;
+        ada.until_order(&order, "confirmed").await;
+        assert_eq!(held(&server).await, [], "{}", data.display());
+        server.stop();
+    }
+
+    // What was used since is no copy any more, and what was restored is the shop's.
+    run(&mut copy).failed(&["has data of"]);
+    run(&mut restore).failed(&["has data of"]);
 }
 
 #[test]

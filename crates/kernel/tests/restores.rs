@@ -13,7 +13,7 @@ use kernel::engine::{Engine, Parts, schema};
 use kernel::event::{Epoch, Lane, Meta, NewEvent, Position, Recorded};
 use kernel::memory::MemoryStore;
 use kernel::memory::bus::MemoryBus;
-use kernel::reaction::{Consumers, Failed, Reaction, adopt, note_restore};
+use kernel::reaction::{Consumers, Failed, Reaction, adopt, is_restored, note_restore};
 use kernel::relay::{self, RelayCursor};
 use kernel::store::{Batch, Expect, Put, Store};
 use kernel::unit::Unit;
@@ -23,6 +23,8 @@ use uuid::Uuid;
 
 /// The lane in which everything happens.
 const LANE: Lane = Lane(3);
+/// The checksum of the backup.
+const BACKUP: &str = "0123abcd";
 
 /// The lives and versions of the events of a stream that were seen, in order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -83,7 +85,9 @@ impl Life {
         let restored = Self::begin(epoch).await;
         restored.happen(events).await;
         let continued = Epoch(Uuid::from_u128(backup.epoch));
-        note_restore(restored.store.as_ref(), id(), continued).await.unwrap();
+        note_restore(restored.store.as_ref(), id(), continued, BACKUP)
+            .await
+            .unwrap();
         restored
     }
 
@@ -315,4 +319,16 @@ async fn a_consumer_that_has_seen_more_than_was_restored_is_held() {
     second.publish(&bus, 0).await;
     assert_eq!(consume(&store, &bus).await, 1);
     assert_eq!(seen(&store).await, [(1, 1), (1, 2), (1, 3)]);
+}
+
+#[tokio::test]
+async fn a_journal_that_was_restored_is_known_until_something_happens_in_it() {
+    let begun = Life::begin(1).await;
+    begun.happen(3).await;
+    assert!(!is_restored(begun.store.as_ref(), BACKUP).await.unwrap());
+    let restored = Life::restored(2, &begun, 3).await;
+    let is_of = async |checksum| is_restored(restored.store.as_ref(), checksum).await.unwrap();
+    assert_eq!((is_of(BACKUP).await, is_of("another").await), (true, false));
+    restored.happen(1).await;
+    assert!(!is_of(BACKUP).await);
 }

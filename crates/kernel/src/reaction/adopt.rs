@@ -41,19 +41,20 @@ pub struct Adopted {
     pub beyond: usize,
 }
 
-/// Notes in a journal that was just restored whose life it continues. It must be the last thing before consumers are told.
-pub async fn note_restore(store: &dyn Store, id: Uuid, continued: Epoch) -> Result<(), CommitError> {
+/// Notes in a journal that was just restored whose life it continues, and the checksum of what was. It must be the last thing before
+/// consumers are told.
+pub async fn note_restore(store: &dyn Store, id: Uuid, continued: Epoch, checksum: &str) -> Result<(), CommitError> {
     let Head { epoch, lanes, time, .. } = store.tail(Position::START, 0).await?.head;
-    let restored = Restored::new(continued, lanes);
+    let restored = Restored::new(continued, lanes).of_backup(checksum);
     let put = put::<Restored>(&epoch.0.to_string(), &restored, Expect::Any);
     commit(store, id, time, vec![put]).await
 }
 
-/// Whether a journal is the restored one of that life, and nothing was appended to it since.
-pub async fn is_restored(store: &dyn Store, continued: Epoch) -> Result<bool, StoreError> {
+/// Whether a journal was restored from what has that checksum, and nothing was appended to it since.
+pub async fn is_restored(store: &dyn Store, checksum: &str) -> Result<bool, StoreError> {
     let head = store.tail(Position::START, 0).await?.head;
     let restored = lives(store).await?.remove(&head.epoch);
-    Ok(restored.is_some_and(|restored| restored.is_of(continued, &head.lanes)))
+    Ok(restored.is_some_and(|restored| restored.is_of(checksum, &head.lanes)))
 }
 
 /// Lets the consumers in `store` go on in the present life of the journal of `source`, where they are no further than what

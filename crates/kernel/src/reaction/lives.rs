@@ -20,16 +20,30 @@ pub struct Restored {
     continued: Epoch,
     /// The last position of each lane that both lives have.
     lanes: Vec<Position>,
+    /// The checksum of what was restored; in the journal's own store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    backup: Option<Arc<str>>,
 }
 
 impl Restored {
     pub(crate) fn new(continued: Epoch, lanes: Vec<Position>) -> Self {
-        Self { continued, lanes }
+        Self {
+            continued,
+            lanes,
+            backup: None,
+        }
     }
 
-    /// Whether it continues that life, and has nothing beyond these positions.
-    pub(super) fn is_of(&self, continued: Epoch, lanes: &[Position]) -> bool {
-        self.continued == continued && self.lanes == lanes
+    pub(super) fn of_backup(self, checksum: &str) -> Self {
+        Self {
+            backup: Some(checksum.into()),
+            ..self
+        }
+    }
+
+    /// Whether it began with what has that checksum, and has nothing beyond these positions.
+    pub(super) fn is_of(&self, checksum: &str, lanes: &[Position]) -> bool {
+        self.backup.as_deref() == Some(checksum) && self.lanes == lanes
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use contracts::Service;
 use kernel::clock::{Clock, Ids};
 use kernel::engine::schema;
-use kernel::event::{Epoch, Position};
+use kernel::event::Position;
 use kernel::reaction::is_restored;
 use kernel::store::{Head, Opened, Query};
 
@@ -19,8 +19,8 @@ use crate::system::Described;
 pub enum Purpose {
     /// `tradewind copy`: how far the journals go that are copied.
     Copy(BTreeMap<Service, Head>),
-    /// `tradewind restore`: the lives of the journals that were backed up.
-    Restore(BTreeMap<Service, Epoch>),
+    /// `tradewind restore`: the checksums of what was backed up.
+    Restore(BTreeMap<Service, String>),
 }
 
 impl Purpose {
@@ -40,52 +40,67 @@ impl Purpose {
                 let copied = heads.get(&service);
                 Ok(copied.is_some_and(|copied| (copied.epoch, copied.position) == (head.epoch, head.position)))
             }
-            Self::Restore(epochs) => match epochs.get(&service) {
-                Some(&epoch) => Ok(is_restored(store, epoch).await?),
+            Self::Restore(checksums) => match checksums.get(&service) {
+                Some(checksum) => Ok(is_restored(store, checksum).await?),
                 None => Ok(false),
             },
         }
     }
 }
 
-/// Opens stores to fill them: those that are empty, or that the same command began to fill. None is touched before all were
-/// looked at, and until each is whole nobody else opens any of them.
+/// A store to be filled.
+pub struct Target {
+    /// It, open.
+    pub store: Arc<dyn Opened>,
+    /// It is whole already, by a command that was cut short later: it is left as it is.
+    pub is_whole: bool,
+}
+
+/// Opens stores to fill them: those that are empty, or that the same command began to fill, or has filled and nobody has used
+/// since. None is touched before all were looked at, and until each is whole nobody else opens any of them.
 pub async fn open_all(
     places: &[(&Described, Place)],
     purpose: &Purpose,
     ids: &Ids,
     clock: &dyn Clock,
-) -> Result<Vec<Arc<dyn Opened>>> {
+) -> Result<Vec<Target>> {
+    let mut whole = Vec::new();
     for (described, place) in places {
-        check_free(place, described, purpose, ids, clock).await?;
+        whole.push(is_whole(place, described, purpose, ids, clock).await?);
     }
-    let opening = places
-        .iter()
-        .map(|(described, place)| place.open(described, vec![purpose.mark()], ids, clock));
+    let opening = places.iter().zip(whole).map(async |((described, place), is_whole)| {
+        let mark = if is_whole { Vec::new() } else { vec![purpose.mark()] };
+        let store = place.open(described, mark, ids, clock).await?;
+        anyhow::Ok(Target { store, is_whole })
+    });
     futures::future::try_join_all(opening).await
 }
 
-async fn check_free(
+/// Whether it was filled already; refuses what has data otherwise, or is in use.
+async fn is_whole(
     place: &Place,
     described: &Described,
     purpose: &Purpose,
     ids: &Ids,
     clock: &dyn Clock,
-) -> Result<()> {
+) -> Result<bool> {
     let service = described.service;
-    match place.open(described, Vec::new(), ids, clock).await {
-        Ok(store) => {
-            let is_free =
-                is_empty(store.as_ref(), described).await? || purpose.is_done(service, store.as_ref()).await?;
-            store.close().await;
-            if !is_free {
-                bail!("{place} has data of {service} already; name another place, or remove it");
-            }
-            Ok(())
-        }
-        Err(error) if is_unfinished(&error) => Ok(()),
-        Err(error) => Err(error),
+    let store = match place.open(described, Vec::new(), ids, clock).await {
+        Ok(store) => store,
+        Err(error) if is_unfinished(&error) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let is_empty = is_empty(store.as_ref(), described).await?;
+    let is_done = !is_empty && purpose.is_done(service, store.as_ref()).await?;
+    store.close().await;
+    if is_empty {
+        return Ok(false);
     }
+    if !is_done {
+        bail!("{place} has data of {service} already; name another place, or remove it");
+    }
+    place.check_unused(described, ids, clock).await?;
+    Ok(true)
 }
 
 async fn is_empty(store: &dyn Opened, described: &Described) -> Result<bool> {

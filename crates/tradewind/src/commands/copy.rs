@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use kernel::clock::{Ids, SystemClock};
 use kernel::store::Opened;
 
-use crate::carry::target::{self, Purpose};
+use crate::carry::target::{self, Purpose, Target};
 use crate::carry::{self, Sum};
 use crate::config::Config;
 use crate::data::DataDirectory;
@@ -79,7 +79,7 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
     for ((source, target), (described, place)) in sources.iter().zip(&targets).zip(&to) {
         let service = described.service;
         let bar = carry::progress(service, options.json)?;
-        let sum = copy(described, source, target.as_ref(), &bar).await;
+        let sum = copy(described, source, target, &bar).await;
         let sum = sum.with_context(|| format!("cannot copy {service} to {place}"))?;
         bar.finish_and_clear();
         if !options.json {
@@ -98,8 +98,10 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
     }
     for (source, target) in sources.iter().zip(&targets) {
         source.close().await;
-        target.finish_rebuild().await?;
-        target.close().await;
+        if !target.is_whole {
+            target.store.finish_rebuild().await?;
+        }
+        target.store.close().await;
     }
     match options.json {
         true => output::json(&copied),
@@ -110,28 +112,32 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
     }
 }
 
-async fn copy(described: &Described, from: &Source, to: &dyn Opened, bar: &ProgressBar) -> Result<Sum> {
+async fn copy(described: &Described, from: &Source, to: &Target, bar: &ProgressBar) -> Result<Sum> {
     let service = described.service;
     let collections = described.by_name();
-    let mut source = from.snapshot().await?;
-    let epoch = source.head().epoch;
-    check_continues(to, source.head()).await?;
-    carry::fill(source.as_mut(), to, &collections, epoch, bar)
-        .await
-        .context("the copy is not whole; run this again to go on")?;
-    drop(source);
+    if !to.is_whole {
+        let mut source = from.snapshot().await?;
+        let epoch = source.head().epoch;
+        check_continues(to.store.as_ref(), source.head()).await?;
+        carry::fill(source.as_mut(), to.store.as_ref(), &collections, epoch, bar)
+            .await
+            .context("the copy is not whole; run this again to go on")?;
+    }
     // Looked at anew: whatever was written since the copy began makes it worthless.
     let mut source = from.snapshot().await?;
-    let mut target = to.snapshot().await?;
+    let mut target = to.store.snapshot().await?;
     let sum = carry::sum(source.as_mut(), &collections, bar).await?;
     let copied = carry::sum(target.as_mut(), &collections, bar).await?;
-    if sum != copied {
-        bail!(
-            "{service} has changed while it was copied, or the copy is wrong: {sum:?} became {copied:?}; stop whatever uses \
-             the store that is copied, and remove the copy"
-        );
+    if sum == copied {
+        return Ok(sum);
     }
-    Ok(sum)
+    if to.is_whole {
+        bail!("there is a copy of {service} already, which was used since, or the source was; name another place");
+    }
+    bail!(
+        "{service} has changed while it was copied, or the copy is wrong: {sum:?} became {copied:?}; stop whatever uses \
+         the store that is copied, and remove the copy"
+    );
 }
 
 /// Whether what is there already is the beginning of the same journal.

@@ -13,7 +13,7 @@ use kernel::reaction::{Adopted, adopt, note_restore};
 use kernel::store::Opened;
 
 use crate::carry::backup::{self, Kept, Reading};
-use crate::carry::target::{self, Purpose};
+use crate::carry::target::{self, Purpose, Target};
 use crate::carry::{self, Sum};
 use crate::config::Config;
 use crate::data::DataDirectory;
@@ -59,28 +59,26 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
     if let Some((described, _)) = missing {
         bail!("the backup has nothing of {}", described.service);
     }
-    let mut all: BTreeMap<Service, Arc<dyn Opened>> = BTreeMap::new();
-    for (described, place) in &others {
-        all.insert(
-            described.service,
-            place.open(described, Vec::new(), &ids, &clock).await?,
-        );
-    }
-    let epochs = manifest.services.iter().map(|(&service, kept)| (service, kept.epoch()));
-    let purpose = Purpose::Restore(epochs.collect());
-    let stores = target::open_all(&places, &purpose, &ids, &clock).await?;
+    let checksums = manifest.services.iter();
+    let purpose = Purpose::Restore(
+        checksums
+            .map(|(&service, kept)| (service, kept.sum.checksum.clone()))
+            .collect(),
+    );
+    let targets = target::open_all(&places, &purpose, &ids, &clock).await?;
     let mut restored = Vec::new();
     let mut to_note = Vec::new();
-    for ((described, place), store) in places.iter().zip(&stores) {
+    for ((described, place), Target { store, is_whole }) in places.iter().zip(&targets) {
         let service = described.service;
         let kept = &manifest.services[&service];
-        if !purpose.is_done(service, store.as_ref()).await? {
+        // One that was cut short may have been done with this one, or only not have told so.
+        if !is_whole && !purpose.is_done(service, store.as_ref()).await? {
             let bar = carry::progress(service, options.json)?;
             fill(described, place, store.as_ref(), kept, &options.from, &bar)
                 .await
                 .with_context(|| format!("cannot restore {service}"))?;
             bar.finish_and_clear();
-            to_note.push((store, kept.epoch()));
+            to_note.push((store, kept));
         }
         if !options.json {
             let Sum {
@@ -96,14 +94,19 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
         }
         restored.push(serde_json::json!({"service": service, "held": kept.sum}));
     }
-    for (store, continued) in to_note {
-        note_restore(store.as_ref(), ids.uuid(clock.now()), continued).await?;
+    for (store, kept) in to_note {
+        note_restore(store.as_ref(), ids.uuid(clock.now()), kept.epoch(), &kept.sum.checksum).await?;
     }
-    let filled = places.iter().zip(&stores);
-    all.extend(filled.map(|((described, _), store)| (described.service, Arc::clone(store))));
+    let mut all: BTreeMap<Service, Arc<dyn Opened>> = BTreeMap::new();
+    for (described, place) in &others {
+        let store = place.open(described, Vec::new(), &ids, &clock).await?;
+        all.insert(described.service, store);
+    }
+    let filled = places.iter().zip(&targets);
+    all.extend(filled.map(|((described, _), target)| (described.service, Arc::clone(&target.store))));
     let adopted = adopt_all(&all).await?;
-    for store in &stores {
-        store.finish_rebuild().await?;
+    for target in targets.iter().filter(|target| !target.is_whole) {
+        target.store.finish_rebuild().await?;
     }
     for store in all.values() {
         store.close().await;
