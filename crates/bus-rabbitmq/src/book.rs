@@ -99,6 +99,10 @@ impl Book {
         written
     }
 
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
     /// Reads what there is, so that it can be looked at; then follow it.
     pub(crate) async fn open(&self) -> Result<Tap, BusError> {
         let line = self.streams.connection.line()?;
@@ -106,7 +110,7 @@ impl Book {
         answered(channel.confirm_select(ConfirmSelectOptions::default())).await?;
         self.streams.find_log(&channel, &self.group).await?;
         let (stream, _) = self.streams.log(&self.group);
-        let mut tap = Tap::open(line, channel, stream, Start::First, PREFETCH).await?;
+        let mut tap = Tap::open(line, channel, stream, Start::First, PREFETCH, &self.clock).await?;
         // Everything that was there is before an entry that is written now.
         let hello = Entry {
             id: self.ids.uuid(self.clock.now()),

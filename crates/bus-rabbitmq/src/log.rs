@@ -61,7 +61,7 @@ impl RabbitmqLog {
         let line = self.streams.connection.line()?;
         let channel = line.channel().await?;
         let stream = self.streams.stream(self.group.source, lane);
-        Ok(Tap::open(line, channel, stream, start, PREFETCH).await?)
+        Ok(Tap::open(line, channel, stream, start, PREFETCH, self.book.clock()).await?)
     }
 
     /// Begins behind the message that was there, or, where the stream is another one than before or has lost its end, at the beginning.

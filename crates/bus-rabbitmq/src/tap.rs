@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use kernel::bus::BusError;
+use kernel::clock::Clock;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, DeliveryTag, ShortString};
 use lapin::{Channel, Consumer};
-use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::connect::Line;
@@ -50,9 +50,12 @@ pub(crate) struct Tap {
     channel: Channel,
     line: Arc<Line>,
     prefetch: u16,
+    clock: Arc<dyn Clock>,
     /// What was taken since the broker was last told.
     taken: u16,
     last: DeliveryTag,
+    /// By when it is to be told, on the clock's monotonic time.
+    due: Duration,
 }
 
 impl Tap {
@@ -63,6 +66,7 @@ impl Tap {
         stream: ShortString,
         start: Start,
         prefetch: u16,
+        clock: &Arc<dyn Clock>,
     ) -> Result<Self, CallError> {
         let start = match start {
             Start::First => text("first"),
@@ -77,8 +81,10 @@ impl Tap {
             channel,
             line,
             prefetch,
+            clock: Arc::clone(clock),
             taken: 0,
             last: 0,
+            due: Duration::ZERO,
         })
     }
 
@@ -92,15 +98,19 @@ impl Tap {
             self.tell().await?;
         }
         let next = loop {
+            let left = self.due.saturating_sub(self.clock.monotonic());
             tokio::select! {
                 biased;
                 next = self.consumer.next() => break next,
                 () = self.line.lost.cancelled() => break None,
-                () = sleep(TELL_PAUSE), if self.taken > 0 => self.tell().await?,
+                () = self.clock.sleep(left), if self.taken > 0 => self.tell().await?,
             }
         };
         let next = next.ok_or_else(|| BusError::new("RabbitMQ has ended the reading of a stream"))?;
         let delivery = next.map_err(CallError::from)?;
+        if self.taken == 0 {
+            self.due = self.clock.monotonic() + TELL_PAUSE;
+        }
         (self.taken, self.last) = (self.taken + 1, delivery.delivery_tag);
         found(delivery)
     }
