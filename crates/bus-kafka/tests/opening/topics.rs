@@ -22,8 +22,13 @@ use testkit::bus_suite::fixture::{
     Journal, LANES, Received, acknowledge, group, publish, publish_patiently, receive_all, subscribe,
 };
 
+use tokio::time::sleep;
+
 use crate::operator::{Operator, word};
 use crate::options;
+
+/// How long a broker may go on taking messages for a topic after it has said that this is deleted: they are lost with it.
+const FORGOTTEN: Duration = Duration::from_secs(2);
 
 /// A setting, as an operator may have made a topic with it, and what is said of that.
 const DIFFERENCES: [(&str, &str, &str); 8] = [
@@ -99,6 +104,7 @@ impl Open {
             .with_timeout_ms(5000);
         let deleted = self.operator.ask(request, 6).await;
         assert_eq!(deleted.responses[0].error_code, 0, "{deleted:?}");
+        sleep(FORGOTTEN).await;
     }
 
     async fn write(&mut self, topic: &str, lane: i32, value: Option<&'static str>) {
