@@ -123,6 +123,7 @@ impl PostgresOptions {
             .application_name(&format!("tradewind {namespace}"))
             .options([("search_path", namespace)])
             .options(SETTINGS)
+            .statement_cache_capacity(statements::PREPARED_MAX)
             .disable_statement_logging();
         Ok(Self {
             connect,

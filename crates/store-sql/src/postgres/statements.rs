@@ -9,6 +9,10 @@ use kernel::store::serial::{Keys, Subjects};
 
 use crate::schema::quoted;
 
+/// Statements that a connection keeps prepared. What a commit writes is one text for each set of collections that commands change
+/// together, and what it looks at another: some dozens of each in a service.
+pub(super) const PREPARED_MAX: usize = 300;
+
 pub(super) const HEAD: &str = "SELECT epoch, position, time, lanes FROM head";
 
 /// Leaves the head as it is now; the parameters begin at `first`, as they do below.
