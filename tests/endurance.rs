@@ -6,6 +6,7 @@ mod books;
 mod customers;
 mod deployed;
 #[path = "cluster/fixture.rs"]
+#[expect(dead_code, reason = "each file of tests uses another part of it")]
 mod fixture;
 mod settled;
 #[expect(dead_code, reason = "each file of tests uses another part of it")]
