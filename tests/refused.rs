@@ -173,10 +173,18 @@ fn one_database_under_two_names_of_its_host_is_not_shared_by_two_services() {
 #[tokio::test]
 async fn a_replica_of_payments_without_the_ledger_of_the_others_is_refused() {
     let databases = Fresh::new(Kind::Postgres).unwrap();
-    let first = Server::settings().with("store", &databases.url()).start().await;
+    let mut first = Server::settings().with("store", &databases.url()).start().await;
     let ledger = first.data().join("payment-ledger.jsonl");
     let parts = ["payments", ledger.to_str().unwrap(), "TRADEWIND_SIMULATED_LEDGER"];
     refused("TRADEWIND_STORE", &databases.url(), &parts).await;
+
+    // It has left nothing behind for which others would wait.
+    first.stop();
+    refused("TRADEWIND_STORE", &databases.url(), &parts).await;
+    let began = Instant::now();
+    let rebuilt = first.command().arg("rebuild").output().unwrap();
+    assert!(rebuilt.status.success(), "{}", String::from_utf8_lossy(&rebuilt.stderr));
+    assert!(began.elapsed() < REFUSED_MAX, "{:?}", began.elapsed());
 }
 
 #[tokio::test]

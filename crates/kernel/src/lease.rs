@@ -60,16 +60,22 @@ pub(crate) enum Duty {
     Theirs { behind_of: Vec<Service> },
 }
 
-/// Whether some replica works on this store now. Takes somewhat longer than a renewal to say, unless the last one has ended in
-/// order.
+/// Whether some replica works on this store now. Takes a renewal to say, or, where the last one has not ended in order, as long as
+/// one that waits for its lease may take to have it.
 pub async fn is_in_use(store: &dyn Store, clock: &dyn Clock) -> Result<bool, StoreError> {
     let key = [Key::of::<Lease>(BACKGROUND)];
     let seen = store.get(&key).await?;
     if seen == [None] {
         return Ok(false);
     }
-    clock.sleep(LEASE_RENEWAL + LOOK).await;
-    Ok(store.get(&key).await? != seen)
+    let until = clock.monotonic() + LEASE + LEASE_RENEWAL;
+    while clock.monotonic() < until {
+        clock.sleep(LOOK).await;
+        if store.get(&key).await? != seen {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Lanes that consumers hold, by group: those here, and those in other replicas, as they last said.

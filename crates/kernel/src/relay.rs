@@ -81,7 +81,8 @@ pub async fn run(engine: Engine, bus: Arc<dyn Bus>, stop: CancellationToken) {
             }
             Err(error) => {
                 failures += 1;
-                tracing::warn!(error, failures, "the journal cannot be published");
+                let service = engine.service();
+                tracing::warn!(%service, error, failures, "the journal cannot be published");
                 backoff(failures).min(PAUSE_MAX)
             }
         };
@@ -153,8 +154,8 @@ pub(crate) async fn published(engine: &Engine, head: &Head) -> Result<(Position,
 pub enum RepublishError {
     /// There is no broker, or nobody follows this journal.
     #[error(
-        "this journal is not sent to a broker, so there is nothing to publish again: the embedded bus reads journals itself, and \
-         that of events is followed by nobody"
+        "this journal is not sent to a broker, so there is nothing to publish again: there is none, and the embedded bus reads \
+         journals itself; or nobody follows it, as that of events"
     )]
     Unpublished,
     /// The journal does not go so far.

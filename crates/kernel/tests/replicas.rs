@@ -322,7 +322,11 @@ async fn a_store_is_in_use_while_a_replica_keeps_its_lease_up() {
     replica.store.open();
     house.pass(10).await;
     assert!(in_use().await);
-    replica.engine.stop_background().await;
+    replica.store.close();
+    house.pass(10).await;
+    let waits = house.replica(2).await;
+    assert!(in_use().await, "by one that waits for the lease of the first");
+    waits.engine.stop_background().await;
     let asked = house.clock.monotonic();
     assert!(!in_use().await);
     assert_eq!(

@@ -50,10 +50,11 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the shop
+    /// Run the shop, or some of its services in a process of their own
     Serve {
-        /// Only these services, once a broker can carry events between processes
-        #[arg(hide = true)]
+        /// Only these, with a broker between them and the others: users, catalog, inventory, orders, payments, notifications, events, and
+        /// gateway, the way in
+        #[arg(value_name = "SERVICE")]
         services: Vec<String>,
     },
     /// Watch an order go through all services, on a temporary store

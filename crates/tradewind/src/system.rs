@@ -108,6 +108,24 @@ impl System {
         metrics: PrometheusHandle,
         around: &dyn Around,
     ) -> Result<Self> {
+        let mut begun = Vec::new();
+        let started = Self::begin(config, topology, data, metrics, around, &mut begun).await;
+        if started.is_err() {
+            // Others would wait for their leases.
+            futures::future::join_all(begun.iter().map(Engine::stop)).await;
+        }
+        started
+    }
+
+    /// The same. What has begun is in `begun`, whatever comes of it.
+    async fn begin(
+        config: &Config,
+        topology: &Topology,
+        data: &DataDirectory,
+        metrics: PrometheusHandle,
+        around: &dyn Around,
+        begun: &mut Vec<Engine>,
+    ) -> Result<Self> {
         let clock = around.clock(Arc::new(SystemClock::new()));
         let gateway_config = gateway_config(config, topology)?;
         let limits = gateway_config.rate_limit;
@@ -120,13 +138,13 @@ impl System {
         };
         let ids = Arc::new(Ids::from_entropy());
         let replica = data.replica(&ids, clock.as_ref())?;
-        let mut engines = BTreeMap::new();
         let places: Vec<(&Described, Place)> = SERVICES
             .iter()
             .filter(|described| topology.runs(described.service))
             .map(|described| (described, Place::of(described.service, config, data)))
             .collect();
         let stores = open_stores(&places, &ids, clock.as_ref()).await?;
+        let mut engines = BTreeMap::new();
         for ((described, place), store) in places.iter().zip(&stores) {
             let parts = Parts {
                 store: around.store(described.service, Arc::clone(store) as _),
@@ -136,6 +154,7 @@ impl System {
             };
             let engine = Engine::start(described.service, parts).await;
             let engine = engine.with_context(|| format!("cannot start {} on {place}", described.service))?;
+            begun.push(engine.clone());
             engines.insert(described.service, engine);
         }
         let journals = engines.iter().map(|(&service, engine)| {

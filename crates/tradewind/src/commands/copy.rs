@@ -74,7 +74,7 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
     for (source, (described, _)) in sources.iter().zip(&to) {
         heads.insert(described.service, source.snapshot().await?.head().clone());
     }
-    let targets = target::open_all(&to, &Purpose::Copy(heads), &ids, &clock).await?;
+    let targets = target::open_all(&to, &Purpose::Copy(heads.clone()), &ids, &clock).await?;
     let mut copied = Vec::new();
     for ((source, target), (described, place)) in sources.iter().zip(&targets).zip(&to) {
         let service = described.service;
@@ -95,6 +95,15 @@ pub async fn run(config: &Config, options: &Options) -> Result<()> {
             ))?;
         }
         copied.push(serde_json::json!({"service": service, "to": place.to_string(), "held": sum}));
+    }
+    for (source, (described, _)) in sources.iter().zip(&to) {
+        let head = source.snapshot().await?.head().clone();
+        if heads.get(&described.service) != Some(&head) {
+            bail!(
+                "{} has gone on while its store was copied: stop whatever uses it, remove the copy and run this again",
+                described.service
+            );
+        }
     }
     for (source, target) in sources.iter().zip(&targets) {
         source.close().await;
