@@ -168,8 +168,8 @@ pub async fn a_broker_that_lost_everything_serves_what_is_published_then(factory
     })
     .await;
 
-    // And what was acknowledged since then is done with.
-    sleep(ACKNOWLEDGED_MAX).await;
+    // And what was acknowledged since then is done with, once the broker knows again who has which lanes.
+    sleep(factory.patience() + ACKNOWLEDGED_MAX).await;
     drop(consumer);
     sleep(factory.patience() + AWAY).await;
     let reached = journal.heads().clone();
