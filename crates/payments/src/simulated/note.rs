@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use kernel::context::Context;
 use kernel::document::{Collection, Document, Kind};
 use kernel::engine::Engine;
+use kernel::event::Position;
 use kernel::store::StoreError;
 use kernel::writer::{self, Priority};
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,17 @@ pub enum StartError {
         /// Where it was when it was begun.
         begun: PathBuf,
     },
+    /// There were payments before the store came here, and so a ledger.
+    #[error(
+        "there is no {}, and payments on this store has a history: take payment-ledger.jsonl along from the data directory where it \
+         was, or refunds of older payments fail; TRADEWIND_SIMULATED_LEDGER names another place; if it is lost, make an empty file \
+         there to go on without it",
+        .path.display()
+    )]
+    Left {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
 }
 
 impl Simulated {
@@ -73,6 +85,10 @@ impl Simulated {
                 true => Ok(Self::open(path)?),
                 false => Err(elsewhere(&noted)),
             };
+        }
+        let head = engine.reader().store().tail(Position::START, 0).await?.head;
+        if head.position > Position::START && !path.exists() {
+            return Err(StartError::Left { path: path.into() });
         }
         let opened = Self::open(path)?;
         let found = path.canonicalize().and_then(|path| Ok((fs::metadata(&path)?, path)));

@@ -9,6 +9,8 @@ use payments::simulated::{Simulated, StartError};
 use tempfile::TempDir;
 use testkit::harness::Harness;
 
+use crate::shop::Shop;
+
 async fn engine() -> Engine {
     Harness::new(Service::Payments, COLLECTIONS).await.engine()
 }
@@ -42,6 +44,20 @@ async fn a_replica_with_a_ledger_of_its_own_is_refused() {
     assert!(is_elsewhere(&Simulated::open_for(&engine, &one).await));
     fs::write(&one, "").unwrap();
     Simulated::open_for(&engine, &one).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_with_a_history_that_came_without_its_ledger_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let [left, here] = ["left", "here"].map(|name| directory.path().join(name));
+    let shop = Shop::with(Simulated::open(&left).unwrap()).await;
+    shop.pay(shop.confirmed().await).await.unwrap();
+    let engine = shop.harness.engine();
+    let refused = Simulated::open_for(&engine, &here).await.unwrap_err().to_string();
+    assert!(refused.contains("take payment-ledger.jsonl along"), "{refused}");
+    assert!(!here.exists());
+    fs::rename(&left, &here).unwrap();
+    Simulated::open_for(&engine, &here).await.unwrap();
 }
 
 #[tokio::test]
