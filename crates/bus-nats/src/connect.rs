@@ -63,6 +63,7 @@ pub(crate) async fn connect(options: &NatsOptions) -> Result<Connection, OpenErr
         .map(|address| format!("{scheme}://{address}").parse());
     let servers: Vec<ServerAddr> = servers.collect::<Result<_, _>>().map_err(|_| OpenError::Url)?;
     let (count, made) = watch::channel(0);
+    let told = address.clone();
     let wanted = match options.place.login.clone() {
         Some(Login::Password { user, password }) => ConnectOptions::with_user_and_password(user, password),
         Some(Login::Token(token)) => ConnectOptions::with_token(token),
@@ -80,8 +81,19 @@ pub(crate) async fn connect(options: &NatsOptions) -> Result<Connection, OpenErr
         .ping_interval(PING)
         .reconnect_delay_callback(pause)
         .event_callback(move |event| {
-            if matches!(event, Event::Connected) {
-                count.send_modify(|count| *count += 1);
+            match event {
+                Event::Connected => {
+                    if *count.borrow() > 0 {
+                        tracing::info!("NATS at {told} is connected again");
+                    }
+                    count.send_modify(|count| *count += 1);
+                }
+                Event::Disconnected => {
+                    tracing::warn!(
+                        "the connection to NATS at {told} is lost; it is made again as soon as NATS is there"
+                    );
+                }
+                _ => {}
             }
             std::future::ready(())
         });

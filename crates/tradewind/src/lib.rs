@@ -178,7 +178,8 @@ impl Command {
     /// What is logged unless the configuration says: commands that talk to a person are not interrupted by their server.
     fn default_log(&self) -> &'static str {
         match self {
-            Self::Serve { .. } => "info",
+            // What the brokers' clients say of their connections, the buses say in our words.
+            Self::Serve { .. } => "info,async_nats=off,lapin=off",
             _ => "warn",
         }
     }
