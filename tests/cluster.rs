@@ -128,7 +128,7 @@ async fn a_shop_is_restored_beside_the_broker_that_has_seen_more_of_it(kind: Kin
     let stopped = run(&cluster, &["status", "--json"]);
     let mut stopped = stopped["services"].as_array().unwrap().iter();
     let orders = stopped.find(|it| it["service"] == "orders").unwrap();
-    let remedy = orders["stopped"].as_str().unwrap();
+    let remedy = orders["relay_stopped"].as_str().unwrap();
     assert!(remedy.contains("tradewind republish"), "{remedy}");
     for service in fixture::FOLLOWED {
         run(&cluster, &["republish", "--service", service, "--from", "0", "--json"]);

@@ -81,19 +81,11 @@ pub(crate) async fn connect(options: &NatsOptions) -> Result<Connection, OpenErr
         .ping_interval(PING)
         .reconnect_delay_callback(pause)
         .event_callback(move |event| {
-            match event {
-                Event::Connected => {
-                    if *count.borrow() > 0 {
-                        tracing::info!("NATS at {told} is connected again");
-                    }
-                    count.send_modify(|count| *count += 1);
+            if matches!(event, Event::Connected) {
+                if *count.borrow() > 0 {
+                    tracing::info!("NATS at {told} is reached again");
                 }
-                Event::Disconnected => {
-                    tracing::warn!(
-                        "the connection to NATS at {told} is lost; it is made again as soon as NATS is there"
-                    );
-                }
-                _ => {}
+                count.send_modify(|count| *count += 1);
             }
             std::future::ready(())
         });
