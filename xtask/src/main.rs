@@ -6,6 +6,7 @@ use clap::Parser;
 
 mod cluster;
 mod fuzz;
+mod lanes;
 mod matrix;
 mod mutants;
 mod report;
@@ -25,10 +26,10 @@ const LINTS: Step = Step::cargo(
 /// After the lints: it finds the dependencies checked already.
 const DOCS: Step =
     Step::cargo("docs", &["doc", "--workspace", "--no-deps"]).with(&[("RUSTDOCFLAGS", "--deny warnings")]);
-/// All of them, doc tests too, whichever fail. A snapshot that differs is a failure, not a file to review.
-const TESTS: Step = Step::cargo("tests", &["test", "--workspace", "--no-fail-fast"])
-    .with(&[("INSTA_UPDATE", "no")])
-    .counted();
+const TESTS: Step = Step::cargo("tests", &["test", "--no-run", "--workspace", MESSAGES]).in_lanes();
+const EXAMPLES: Step = Step::cargo("doc tests", &["test", "--doc", "--workspace"]).counted();
+/// What Cargo built is told in a form to be read, and what the compiler says of it is not.
+const MESSAGES: &str = "--message-format=json-render-diagnostics";
 
 /// With the drivers of all databases and brokers, and the tests that need real ones.
 const ALL_LINTS: Step = Step::cargo(
@@ -48,35 +49,13 @@ const ALL_DOCS: Step = Step::cargo("docs", &["doc", "--workspace", "--no-deps", 
     .with(&[("RUSTDOCFLAGS", "--deny warnings")]);
 const ALL_TESTS: Step = Step::cargo(
     "tests",
-    &["test", "--workspace", "--no-fail-fast", "--features", FEATURES],
+    &["test", "--no-run", "--workspace", MESSAGES, "--features", FEATURES],
 )
-.with(&[("INSTA_UPDATE", "no")])
-.counted();
+.in_lanes();
+const ALL_EXAMPLES: Step =
+    Step::cargo("doc tests", &["test", "--doc", "--workspace", "--features", FEATURES]).counted();
 const FEATURES: &str = "tradewind/full,store-mongodb/servers,bus-nats/servers,bus-rabbitmq/servers,bus-redis/servers,\
                         bus-kafka/servers,limit-redis/servers";
-/// The shop as its customers see it, with all services on one kind of server.
-const SHOP_ON_POSTGRES: Step = Step::cargo("shop on PostgreSQL", SHOP)
-    .with(&[("TEST_STORE", "postgres")])
-    .counted();
-const SHOP_ON_MARIADB: Step = Step::cargo("shop on MariaDB", SHOP)
-    .with(&[("TEST_STORE", "mariadb")])
-    .counted();
-const SHOP_ON_MONGODB: Step = Step::cargo("shop on MongoDB", SHOP)
-    .with(&[("TEST_STORE", "mongodb")])
-    .counted();
-const SHOP: &[&str] = &[
-    "test",
-    "--workspace",
-    "--no-fail-fast",
-    "--features",
-    FEATURES,
-    "--test",
-    "oversell",
-    "--test",
-    "ending",
-    "--test",
-    "contract",
-];
 
 /// Seeds of the simulation, each a whole shop with faults. Tokio's own choices are under the seed too, for which it is
 /// built apart.
@@ -90,16 +69,7 @@ const SEEDED: &[(&str, &str)] = &[
 /// The real binary, built for release: a crash may depend on how fast it is.
 const CRASH: Step = Step::cargo("crash", &["run", "--quiet", "--release", "--package", "crash", "--"]);
 
-const ON_SERVERS: &[Step] = &[
-    FORMAT,
-    ALL_LINTS,
-    ALL_DOCS,
-    ALL_TESTS,
-    SHOP_ON_POSTGRES,
-    SHOP_ON_MARIADB,
-    SHOP_ON_MONGODB,
-    SIMULATION,
-];
+const ON_SERVERS: &[Step] = &[FORMAT, ALL_LINTS, ALL_DOCS, ALL_TESTS, ALL_EXAMPLES, SIMULATION];
 
 const SPELLING: Step = Step::tool("spelling", "typos", &[]);
 const UNUSED: Step = Step::cargo("unused dependencies", &["machete"]).optional();
@@ -159,9 +129,19 @@ enum Command {
 
 fn main() -> ExitCode {
     let steps: &[Step] = match Command::parse() {
-        Command::Test { servers: false } => &[FORMAT, LINTS, DOCS, TESTS, SIMULATION],
+        Command::Test { servers: false } => &[FORMAT, LINTS, DOCS, TESTS, EXAMPLES, SIMULATION],
         Command::Test { servers: true } => return exit(services::test(ON_SERVERS)),
-        Command::Ci => &[FORMAT, SPELLING, UNUSED, DEPENDENCIES, LINTS, DOCS, TESTS, SIMULATION],
+        Command::Ci => &[
+            FORMAT,
+            SPELLING,
+            UNUSED,
+            DEPENDENCIES,
+            LINTS,
+            DOCS,
+            TESTS,
+            EXAMPLES,
+            SIMULATION,
+        ],
         Command::Crash { arguments } => return CRASH.replace(&arguments),
         Command::Sim { arguments } => return SIMULATION.replace(&arguments),
         Command::Mutants { names, json } => return exit(mutants::run(&names, json)),

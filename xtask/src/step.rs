@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::lanes;
 use crate::matrix::Matrix;
 use crate::tally::Tally;
 
@@ -17,7 +18,17 @@ pub(crate) struct Step {
     arguments: &'static [&'static str],
     environment: &'static [(&'static str, &'static str)],
     is_optional: bool,
-    is_counted: bool,
+    tests: Tests,
+}
+
+/// Whether a step runs tests, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tests {
+    None,
+    /// They are counted, and there must be some.
+    Counted,
+    /// So they are, and they run in lanes.
+    InLanes,
 }
 
 /// What the tests of all steps have told.
@@ -33,6 +44,14 @@ impl Default for Seen {
             tally: Tally::default(),
             matrices: [Matrix::of_stores(), Matrix::of_buses(), Matrix::of_limiters()],
         }
+    }
+}
+
+impl Seen {
+    /// Reads a line that tests printed.
+    pub(crate) fn note(&mut self, line: &str) {
+        self.tally.count(line);
+        self.matrices.iter_mut().for_each(|matrix| matrix.note(line));
     }
 }
 
@@ -53,7 +72,7 @@ impl Step {
             arguments,
             environment: &[],
             is_optional: false,
-            is_counted: false,
+            tests: Tests::None,
         }
     }
 
@@ -75,7 +94,15 @@ impl Step {
     /// Its tests are counted, and there must be some.
     pub(crate) const fn counted(self) -> Self {
         Self {
-            is_counted: true,
+            tests: Tests::Counted,
+            ..self
+        }
+    }
+
+    /// What it builds is run in lanes.
+    pub(crate) const fn in_lanes(self) -> Self {
+        Self {
+            tests: Tests::InLanes,
             ..self
         }
     }
@@ -91,25 +118,39 @@ impl Step {
             println!("skipped: {} is not installed", self.tool_name());
             return Ok(Outcome::Skipped);
         }
+        let before = seen.tally.passed;
+        match self.tests {
+            Tests::InLanes => self.run_in_lanes(given, seen)?,
+            Tests::None | Tests::Counted => self.run_by_itself(given, seen)?,
+        }
+        if self.tests != Tests::None && seen.tally.passed == before {
+            bail!("{} ran no test: {self}", self.name);
+        }
+        Ok(Outcome::Passed)
+    }
+
+    fn run_by_itself(&self, given: &[(&str, String)], seen: &mut Seen) -> Result<()> {
         let mut command = self.command();
         command
             .args(self.arguments)
             .envs(given.iter().map(|(name, value)| (name, value)));
-        if self.is_counted {
+        if self.tests == Tests::Counted {
             command.stdout(Stdio::piped());
         }
         let child = command
             .spawn()
             .with_context(|| format!("{} cannot be run", self.program))?;
-        let before = seen.tally.passed;
         let status = watch(child, seen).with_context(|| format!("{} cannot be watched", self.program))?;
         if !status.success() {
             bail!("{} failed ({status}): {self}", self.name);
         }
-        if self.is_counted && seen.tally.passed == before {
-            bail!("{} ran no test: {self}", self.name);
-        }
-        Ok(Outcome::Passed)
+        Ok(())
+    }
+
+    fn run_in_lanes(&self, given: &[(&str, String)], seen: &mut Seen) -> Result<()> {
+        let mut build = self.command();
+        build.args(self.arguments);
+        lanes::run(build, given, seen)
     }
 
     /// Runs it with these arguments besides, and nothing else: what it prints is all that is printed.
@@ -171,9 +212,7 @@ fn watch(mut child: Child, seen: &mut Seen) -> std::io::Result<ExitStatus> {
         let mut line = Vec::new();
         while output.read_until(b'\n', &mut line)? > 0 {
             std::io::stdout().write_all(&line)?;
-            let text = String::from_utf8_lossy(&line);
-            seen.tally.count(&text);
-            seen.matrices.iter_mut().for_each(|matrix| matrix.note(&text));
+            seen.note(&String::from_utf8_lossy(&line));
             line.clear();
         }
     }
