@@ -52,7 +52,7 @@ pub(crate) fn run(directory: &Path, port: u16, arguments: &[&str]) -> Result<Pro
         .arg(&data)
         .args(["--port", &port.to_string(), "--bind_ip", "127.0.0.1"])
         .args(arguments)
-        .args(["--nounixsocket", "--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64"])
+        .args(["--nounixsocket", "--wiredTigerCacheSizeGB", "0.5", "--oplogSize", "64"])
         .args(["--setParameter", "diagnosticDataCollectionEnabled=false"]);
     let process = Process::start(&mut command, Signal::TERM, &directory.join("log"))?;
     process.until(|| ask(port, &doc! { "ping": 1, "$db": "admin" }).is_ok())
