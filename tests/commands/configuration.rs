@@ -56,6 +56,7 @@ fn every_setting_is_shown_with_where_it_is_from() {
         table.contains("payment_window") && !table.contains("secret secret"),
         "{table}"
     );
+    assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
 }
 
 #[test]
@@ -70,6 +71,30 @@ fn a_good_configuration_is_said_to_be_good_and_what_has_no_meaning_is_noted() {
         assert!(said.contains(part), "it does not say {part:?}: {said}");
     }
     assert!(!said.contains("hush"), "{said}");
+}
+
+#[test]
+fn all_that_is_wrong_or_lacks_is_told_at_once() {
+    let (mut check, _directory) = in_an_empty_directory(&["config", "check"]);
+    run(check
+        .env("TRADEWIND_LISTEN", "3000")
+        .env("TRADEWIND_PAYMENT_WINDOW", "soon"))
+    .failed(&["listen = ", "payment_window = "]);
+    let (mut check, _directory) = in_an_empty_directory(&["config", "check", "gateway"]);
+    run(check.env("TRADEWIND_ORDERS_URL", "http://127.0.0.1:1")).failed(&[
+        "users, catalog, inventory, payments, notifications, events of other processes",
+        "TRADEWIND_USERS_URL",
+        "TRADEWIND_EVENTS_URL",
+    ]);
+}
+
+#[cfg(feature = "full")]
+#[test]
+fn a_url_with_which_no_broker_can_be_reached_is_refused_without_asking_anybody() {
+    for url in ["nats://h:99999", "kafka://", "amqp://h:port/v", "redis://h/none"] {
+        let (mut check, _directory) = in_an_empty_directory(&["config", "check"]);
+        run(check.env("TRADEWIND_BUS", url)).failed(&["bus: the URL of "]);
+    }
 }
 
 #[cfg(unix)]

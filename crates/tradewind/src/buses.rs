@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow, bail};
 use contracts::Service;
 use kernel::bus::{Bus, url};
-use kernel::clock::{Clock, Ids};
+use kernel::clock::{Clock, Ids, SystemClock};
 use kernel::embedded::{EmbeddedBus, Journal};
 use uuid::Uuid;
 
@@ -238,6 +238,21 @@ impl BusUrl {
             .map(|(name, value)| format!("{name}={}", url::encoded(value)))
             .collect();
         format!("{}?{}", url.url, options.join("&"))
+    }
+
+    /// Refuses a URL that no bus can be opened with, without asking anybody.
+    pub fn check(&self) -> Result<()> {
+        let Self::Broker(broker, url) = self else {
+            return Ok(());
+        };
+        let clock = Arc::new(SystemClock::new()) as Arc<dyn Clock>;
+        let around = Surroundings {
+            process: Uuid::nil(),
+            journals: BTreeMap::new(),
+            clock: &clock,
+            ids: &Arc::new(Ids::from_entropy()),
+        };
+        broker.opening(url, &around).map(drop)
     }
 
     /// Connects to it. A broker that does not answer is waited for in the background, and the bus is not available meanwhile;

@@ -48,8 +48,15 @@ macro_rules! settings {
 
         impl Config {
             fn parse(values: &mut Values) -> Result<Self> {
-                let mut shown = Vec::new();
-                $(let $name = values.take::<$Type>(stringify!($name), $default, &[$($doc),+], &mut shown)?;)+
+                let (mut shown, mut wrong) = (Vec::new(), Vec::new());
+                $(let $name = values
+                    .take::<$Type>(stringify!($name), $default, &[$($doc),+], &mut shown)
+                    .map_err(|error| wrong.push(error.to_string()))
+                    .ok();)+
+                // Whoever has several mistakes to mend is told of all of them.
+                let ($(Some($name),)+) = ($($name,)+) else {
+                    bail!(wrong.join("; "));
+                };
                 Ok(Self { $($name,)+ shown, notes: Vec::new() })
             }
         }
@@ -379,6 +386,7 @@ impl Config {
         if let Some(password) = &self.admin_password {
             Password::try_from(password.reveal().to_owned()).map_err(|error| anyhow!("admin_password: {error}"))?;
         }
+        self.bus.check().map_err(|error| anyhow!("bus: {error}"))?;
         Place::check_apart(self)?;
         notifications::check_templates(self.templates.as_deref()).map_err(|error| anyhow!("templates: {error}"))?;
         let origins = gateway::config::Origins::try_from(self.cors_origins.0.clone());

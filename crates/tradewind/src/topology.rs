@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail, ensure};
 use contracts::Service;
 
 use crate::buses::BusUrl;
@@ -76,21 +76,30 @@ impl Topology {
                 .filter(|&service| !self.runs(service))
                 .collect(),
         };
-        for service in asked {
-            if config.replicas_of(service).is_empty() {
-                let upper = service.as_str().to_uppercase();
-                bail!(
-                    "{service} does not run in this process, which needs it: set TRADEWIND_{upper}_URL to where it listens \
-                     (http://host:port, several separated by commas)"
-                );
-            }
+        let mut lacks = Vec::new();
+        let unknown = asked
+            .into_iter()
+            .filter(|&service| config.replicas_of(service).is_empty());
+        let unknown: Vec<&str> = unknown.map(Service::as_str).collect();
+        if !unknown.is_empty() {
+            let variables = unknown
+                .iter()
+                .map(|name| format!("TRADEWIND_{}_URL", name.to_uppercase()));
+            lacks.push(format!(
+                "what runs here needs {} of other processes: set {} to where each listens (http://host:port, several separated by \
+                 commas)",
+                unknown.join(", "),
+                variables.collect::<Vec<_>>().join(", ")
+            ));
         }
         if self.runs(Service::Notifications) && !self.runs(Service::Users) && config.service_secret.is_none() {
-            bail!(
+            lacks.push(
                 "notifications asks users for addresses, and needs a token for that: set TRADEWIND_SERVICE_SECRET to the same text \
                  for both"
+                    .to_owned(),
             );
         }
+        ensure!(lacks.is_empty(), lacks.join("; "));
         Ok(())
     }
 
@@ -139,7 +148,11 @@ mod tests {
         assert!(refusal("ordres", &[]).contains("ordres is no service: there are users, catalog"));
         assert!(refusal("orders payments", &[]).contains("orders and payments would never hear"));
         let of_users = ("users_url", "http://127.0.0.1:1");
-        assert!(refusal("gateway", &[of_users]).contains("TRADEWIND_CATALOG_URL"));
+        let gateway = refusal("gateway", &[of_users]);
+        for variable in ["TRADEWIND_CATALOG_URL", "TRADEWIND_EVENTS_URL"] {
+            assert!(gateway.contains(variable), "{gateway}");
+        }
+        assert!(!gateway.contains("TRADEWIND_USERS_URL"), "{gateway}");
     }
 
     #[test]
@@ -151,6 +164,10 @@ mod tests {
                 .expect_err("no keys")
                 .contains("TRADEWIND_USERS_URL")
         );
+        let refused = topology("notifications", &[bus]).expect_err("neither keys nor a secret");
+        for variable in ["TRADEWIND_USERS_URL", "TRADEWIND_SERVICE_SECRET"] {
+            assert!(refused.contains(variable), "{refused}");
+        }
         assert!(topology("orders", &[bus, of_users]).is_ok());
         assert!(topology("users", &[bus]).is_ok());
         let refused = topology("notifications", &[bus, of_users]).expect_err("no secret");
