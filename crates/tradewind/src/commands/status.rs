@@ -157,7 +157,8 @@ pub async fn status(config: &Config, options: &Options) -> Result<()> {
                 .chain([it.consumer.clone(), it.source.to_string()])
                 .chain(behind);
             table.add_row(row.collect::<Vec<_>>());
-            begin = Default::default();
+            // The name stays, for whoever looks for the lines of one service.
+            begin[1..].fill(String::new());
         }
     }
     output::line(table)?;
