@@ -66,7 +66,7 @@ pub fn start(engine: &Engine, bus: &Arc<dyn Bus>) {
 /// the journal keeps everything, and nothing gathers in memory.
 pub async fn run(engine: Engine, bus: Arc<dyn Bus>, stop: CancellationToken) {
     engine.publishes();
-    let mut failures = 0;
+    let mut failures = 0_u32;
     let mut head = engine.head();
     while !stop.is_cancelled() {
         head.mark_unchanged();
@@ -81,8 +81,11 @@ pub async fn run(engine: Engine, bus: Arc<dyn Bus>, stop: CancellationToken) {
             }
             Err(error) => {
                 failures += 1;
-                let service = engine.service();
-                tracing::warn!(%service, error, failures, "the journal cannot be published");
+                // Ever more rarely: an outage may be long, and there are many who suffer it.
+                if failures.is_power_of_two() {
+                    let service = engine.service();
+                    tracing::warn!(%service, error, failures, "the journal cannot be published; it is tried again and again");
+                }
                 backoff(failures).min(PAUSE_MAX)
             }
         };

@@ -5,6 +5,8 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use contracts::Service;
+
 use crate::bus::{Group, Message};
 use crate::context::Context;
 use crate::event::{Lane, Position};
@@ -21,7 +23,11 @@ pub(crate) enum Cause {
     /// The reaction failed.
     Failed(Failed),
     /// The message before this one has not come.
-    Gap { expected: Position, prev: Position },
+    Gap {
+        source: Service,
+        expected: Position,
+        prev: Position,
+    },
     /// The message is of another life of the journal than the checkpoint, and of none that this is known to continue.
     OtherEpoch,
     /// The journal ends before the checkpoint.
@@ -39,10 +45,10 @@ impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Failed(failed) => failed.fmt(f),
-            Self::Gap { expected, prev } => write!(
+            Self::Gap { source, expected, prev } => write!(
                 f,
-                "a message is missing: the last one handled is {expected}, this one follows {prev}; it is waited for, \
-                 and `tradewind republish` sends it again"
+                "a message is missing: the last one handled is {expected}, this one follows {prev}; it is waited for, and \
+                 `tradewind republish --service {source} --from {expected}` sends it again"
             ),
             Self::BeyondHead { head } => write!(
                 f,
@@ -189,6 +195,7 @@ impl Delivered {
         }
         if event.prev != checkpoint.position {
             return Err(Cause::Gap {
+                source: self.group.source,
                 expected: checkpoint.position,
                 prev: event.prev,
             });

@@ -78,7 +78,7 @@ impl Runner {
     }
 
     async fn run_until(&mut self, stop: CancellationToken) {
-        let mut failures = 0;
+        let mut failures = 0_u32;
         loop {
             let handled_before = self.progress.handled();
             let consumed = tokio::select! {
@@ -96,7 +96,10 @@ impl Runner {
                 failures + 1
             };
             self.progress.catching_up.store(true, Ordering::Relaxed);
-            tracing::warn!(group = %self.group, %error, failures, "a consumer was interrupted; it goes on by itself");
+            // Ever more rarely: an outage may be long, and there are many who suffer it.
+            if failures.is_power_of_two() {
+                tracing::warn!(group = %self.group, %error, failures, "a consumer was interrupted; it goes on by itself");
+            }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -245,6 +248,7 @@ impl Runner {
             self.reached[lane.index()] = position;
             if self.holds.get(&lane).is_some_and(|hold| hold.is_over(position)) {
                 self.holds.remove(&lane);
+                tracing::info!(group = %self.group, lane = lane.0, %position, "a lane that was held goes on");
             }
             subscription.acknowledge(lane, position).await?;
         }

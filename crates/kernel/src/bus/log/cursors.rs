@@ -91,7 +91,8 @@ impl Cursors {
             let flushed = self.flush(|_| true).await;
             if let Err(error) = &flushed {
                 self.news.notify_one();
-                if !is_behind {
+                // Of a broker that is away its connection tells.
+                if !is_behind && self.log.is_reached() {
                     tracing::warn!(group = %self.group, %error, "what was acknowledged cannot be noted; it is tried again");
                 }
             }

@@ -54,7 +54,8 @@ impl Reader {
                 continue;
             };
             failures = if at == before { failures + 1 } else { 1 };
-            if failures == 1 {
+            // Of a broker that is away its connection tells, and not each of the lanes.
+            if failures == 1 && self.log.is_reached() {
                 let (source, lane) = (self.source, self.lane.0);
                 tracing::warn!(%source, lane, %error, "a lane cannot be read; it goes on by itself");
             }
