@@ -98,8 +98,9 @@ fn run(directory: &Path, settings: &str) -> Result<Process> {
         .env("RABBITMQ_ALLOW_INPUT", "1")
         .env(
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-            // How often channels are looked at whose messages nobody acknowledges: by itself, once a minute.
-            "-noinput -kernel inet_dist_use_interface {127,0,0,1} -rabbit channel_tick_interval 500",
+            // Its schedulers do not spin while they wait: others are on the machine. And how often channels are looked at whose messages
+            // nobody acknowledges: by itself, once a minute.
+            "+sbwt none +sbwtdcpu none +sbwtdio none -noinput -kernel inet_dist_use_interface {127,0,0,1} -rabbit channel_tick_interval 500",
         );
     let node = Process::start(&mut node, Signal::TERM, &directory.join("log"))?;
     Ok(node.beside(epmd))
