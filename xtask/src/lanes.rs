@@ -1,5 +1,6 @@
 //! Test binaries, built once and run in two lanes: those that start whole shops, one after another since each takes all of the
-//! machine it can get, and beside them the others, which wait for servers most of the time.
+//! machine it can get, and beside them the others, which wait for servers most of the time. Some have the machine for
+//! themselves when both are through.
 
 use std::fmt;
 use std::fs::File;
@@ -16,10 +17,10 @@ use servers::Kind;
 use crate::step::Seen;
 
 /// Whose tests start whole shops.
-const SHOP: &str = "tradewind";
+const SHOPS: [&str; 2] = ["tradewind", "crash"];
 /// What is tested on each kind of database besides: the shop as its customers see it.
 const ON_EACH: [&str; 3] = ["contract", "oversell", "ending"];
-/// Last, when the other lane is through: they measure how long others take to notice that somebody is gone.
+/// By themselves: they measure how long others take to notice that somebody is gone.
 const LAST: [&str; 2] = ["cluster", "endurance"];
 
 /// What Cargo says of a thing that it has built, as far as it is of interest. The crate for it would have serde_json built with
@@ -40,6 +41,7 @@ struct Profile {
 #[derive(Debug, Deserialize)]
 struct Target {
     name: String,
+    kind: Vec<String>,
 }
 
 /// A test binary, and what it is told.
@@ -47,7 +49,9 @@ struct Target {
 struct Run {
     binary: PathBuf,
     package: String,
+    /// The library's, the program's, or that of a file of tests.
     target: String,
+    kind: String,
     /// Where Cargo runs it: the package's own.
     directory: PathBuf,
     /// The kind of database that all services of its shops are on, unless it is the embedded one.
@@ -63,26 +67,27 @@ impl Run {
             binary: artifact.executable.filter(|_| artifact.profile.test)?,
             package: directory.file_name()?.to_str()?.to_owned(),
             target: artifact.target.name,
+            kind: artifact.target.kind.into_iter().next()?,
             directory,
             store: None,
         })
     }
 
     fn is_of_a_shop(&self) -> bool {
-        self.package == SHOP
+        SHOPS.contains(&&*self.package)
     }
 
     /// Shops wait for the disk and for times to pass, so that there is room for twice as many as there are processors.
     fn threads(&self) -> Option<usize> {
-        let is_patient = self.is_of_a_shop() && !LAST.contains(&&*self.target);
+        let is_said = std::env::var_os("RUST_TEST_THREADS").is_some();
+        let is_patient = self.is_of_a_shop() && !LAST.contains(&&*self.target) && !is_said;
         let processors = std::thread::available_parallelism().ok()?.get();
         is_patient.then_some(2 * processors)
     }
 
-    /// Runs it to its end. What it prints is in this file meanwhile: of a pipe the end is not seen before everybody has let go
-    /// of it, and a test may leave somebody behind.
-    fn print_to(&self, path: &Path, given: &[(&str, String)]) -> Result<ExitStatus> {
-        let file = File::create(path)?;
+    /// Runs it to its end. What it prints is in these files meanwhile: of a pipe the end is not seen before everybody has let go
+    /// of it, and a test may leave somebody behind. Results are read from the first, where nobody else writes between them.
+    fn print_to(&self, [out, err]: [&Path; 2], given: &[(&str, String)]) -> Result<ExitStatus> {
         let mut command = Command::new(&self.binary);
         command
             .current_dir(&self.directory)
@@ -93,8 +98,8 @@ impl Run {
             .envs(self.store.map(|kind| ("TEST_STORE", kind.as_str())))
             .envs(self.threads().map(|count| ("RUST_TEST_THREADS", count.to_string())))
             .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file);
+            .stdout(File::create(out)?)
+            .stderr(File::create(err)?);
         Ok(command.status()?)
     }
 }
@@ -102,7 +107,10 @@ impl Run {
 /// As a line names it.
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}::{}", self.package, self.target)?;
+        match &*self.kind {
+            "test" => write!(f, "{}::{}", self.package, self.target)?,
+            kind => write!(f, "{} ({kind})", self.package)?,
+        }
         self.store.map_or(Ok(()), |kind| write!(f, " on {kind}"))
     }
 }
@@ -110,9 +118,21 @@ impl fmt::Display for Run {
 /// Builds the tests and runs them all, whichever fail. With servers, those of the shop again on each kind of database.
 pub(crate) fn run(mut build: Command, given: &[(&str, String)], seen: &mut Seen) -> Result<()> {
     let runs = built(&mut build)?;
-    ensure!(!runs.is_empty(), "there are no tests");
+    // Clusters are built with the brokers' drivers alone.
+    let expected = if given.is_empty() {
+        &ON_EACH[..]
+    } else {
+        &[ON_EACH.as_slice(), &LAST].concat()
+    };
+    for name in expected {
+        let is_there = |run: &Run| run.is_of_a_shop() && run.target == *name;
+        ensure!(
+            runs.iter().any(is_there),
+            "there are no tests of the shop that are named {name}"
+        );
+    }
     let stores: &[Kind] = if given.is_empty() { &[] } else { Kind::DATABASES };
-    let lanes = lanes(runs, stores);
+    let Plan { lanes, last } = Plan::of(runs, stores);
     let failed = Mutex::new(Vec::new());
     let seen = Mutex::new(seen);
     let run_all = |lane: Vec<Run>| {
@@ -127,6 +147,7 @@ pub(crate) fn run(mut build: Command, given: &[(&str, String)], seen: &mut Seen)
             scope.spawn(|| run_all(lane));
         }
     });
+    run_all(last);
     let failed = failed.into_inner().expect("no lane panics");
     ensure!(failed.is_empty(), "{}", failed.join(", "));
     Ok(())
@@ -145,21 +166,34 @@ fn built(build: &mut Command) -> Result<Vec<Run>> {
     Ok(runs)
 }
 
-/// Shops, and everything else.
-fn lanes(mut runs: Vec<Run>, stores: &[Kind]) -> [Vec<Run>; 2] {
-    runs.sort_by(|one, other| (&one.package, &one.target).cmp(&(&other.package, &other.target)));
-    let (shops, others): (Vec<_>, Vec<_>) = runs.into_iter().partition(Run::is_of_a_shop);
-    let (last, first): (Vec<_>, Vec<_>) = shops.into_iter().partition(|run| LAST.contains(&&*run.target));
-    let again = |&kind: &Kind| {
-        let shops = first.iter().filter(|run| ON_EACH.contains(&&*run.target));
-        let again = shops.map(move |run| Run {
-            store: Some(kind),
-            ..run.clone()
-        });
-        again.collect::<Vec<_>>()
-    };
-    let again: Vec<Run> = stores.iter().flat_map(again).collect();
-    [first.into_iter().chain(again).chain(last).collect(), others]
+/// What runs when.
+#[derive(Debug)]
+struct Plan {
+    /// Shops, and everything else.
+    lanes: [Vec<Run>; 2],
+    last: Vec<Run>,
+}
+
+impl Plan {
+    fn of(mut runs: Vec<Run>, stores: &[Kind]) -> Self {
+        runs.sort_by(|one, other| (&one.package, &one.target).cmp(&(&other.package, &other.target)));
+        let (shops, others): (Vec<_>, Vec<_>) = runs.into_iter().partition(Run::is_of_a_shop);
+        let (last, mut shops): (Vec<_>, Vec<_>) = shops.into_iter().partition(|run| LAST.contains(&&*run.target));
+        let again = |&kind: &Kind| {
+            let again = shops.iter().filter(|run| ON_EACH.contains(&&*run.target));
+            let again = again.map(move |run| Run {
+                store: Some(kind),
+                ..run.clone()
+            });
+            again.collect::<Vec<_>>()
+        };
+        let again: Vec<Run> = stores.iter().flat_map(again).collect();
+        shops.extend(again);
+        Self {
+            lanes: [shops, others],
+            last,
+        }
+    }
 }
 
 /// Runs it, prints what it printed, and counts the tests in it.
@@ -168,18 +202,19 @@ fn lanes(mut runs: Vec<Run>, stores: &[Kind]) -> [Vec<Run>; 2] {
     reason = "measures real commands, which no injected clock drives"
 )]
 fn add(run: &Run, given: &[(&str, String)], seen: &Mutex<&mut Seen>) -> Result<()> {
-    let path = directory()?.join(format!("{run}.log"));
+    let [out, err] = ["out", "err"].map(|end| directory().map(|it| it.join(format!("{run}.{end}"))));
+    let (out, err) = (out?, err?);
     println!("-- {run}: begins");
     let start = Instant::now();
-    let status = run
-        .print_to(&path, given)
-        .with_context(|| format!("{run} cannot be run"))?;
-    let output = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
+    let status = run.print_to([&out, &err], given);
+    let status = status.with_context(|| format!("{run} cannot be run"))?;
+    let [out, err] = [out, err].map(|path| std::fs::read(path).map(|it| String::from_utf8_lossy(&it).into_owned()));
+    let (out, err, took) = (out?, err?, start.elapsed().as_secs_f64());
     let word = if status.success() { "ok" } else { "FAILED" };
     let mut seen = seen.lock().expect("no lane panics");
-    println!("{output}-- {run}: {word} after {:.1} s", start.elapsed().as_secs_f64());
-    output.lines().for_each(|line| seen.note(line));
-    ensure!(status.success(), "{run} failed ({status})");
+    println!("{err}{out}-- {run}: {word} after {took:.1} s");
+    out.lines().for_each(|line| seen.note(line));
+    ensure!(status.success(), "{run} failed ({status}): {}", run.binary.display());
     Ok(())
 }
 
@@ -199,9 +234,14 @@ mod tests {
             binary: format!("/target/{target}").into(),
             package: package.to_owned(),
             target: target.to_owned(),
+            kind: "test".to_owned(),
             directory: format!("/crates/{package}").into(),
             store: None,
         }
+    }
+
+    fn names(runs: &[Run]) -> Vec<String> {
+        runs.iter().map(Run::to_string).collect()
     }
 
     #[test]
@@ -211,11 +251,7 @@ mod tests {
                 r#"{{"reason":"compiler-artifact","package_id":"path+file:///crates/orders#0.1.0","manifest_path":"/crates/orders/Cargo.toml","target":{{"kind":["test"],"name":"api","src_path":"/crates/orders/tests/api.rs"}},"profile":{{"opt_level":"0","test":{is_test}}},"features":[],"filenames":[],"executable":{executable},"fresh":true}}"#
             )
         };
-        let api = Run {
-            binary: "/target/api".into(),
-            ..run("orders", "api")
-        };
-        assert_eq!(Run::of(&line(r#""/target/api""#, true)), Some(api));
+        assert_eq!(Run::of(&line(r#""/target/api""#, true)), Some(run("orders", "api")));
         for nothing in [
             &*line(r#""/target/tradewind""#, false),
             &line("null", true),
@@ -227,34 +263,43 @@ mod tests {
     }
 
     #[test]
-    fn shops_run_in_a_lane_of_their_own_on_each_database_and_clusters_last() {
+    fn shops_run_in_a_lane_of_their_own_and_on_each_database_and_clusters_last() {
         let runs = vec![
             run("tradewind", "cluster"),
             run("kernel", "writer"),
             run("tradewind", "oversell"),
             run("tradewind", "refused"),
+            run("crash", "rounds"),
             run("store-sql", "contract"),
         ];
-        let names = |stores: &[Kind]| {
-            lanes(runs.clone(), stores).map(|lane| lane.iter().map(Run::to_string).collect::<Vec<_>>())
-        };
-        let others = ["kernel::writer", "store-sql::contract"];
+        let Plan { lanes, last } = Plan::of(runs.clone(), &[Kind::Postgres, Kind::Mongodb]);
         assert_eq!(
-            names(&[]),
+            names(&lanes[0]),
             [
-                &["tradewind::oversell", "tradewind::refused", "tradewind::cluster"][..],
-                &others
-            ]
-        );
-        assert_eq!(
-            names(&[Kind::Postgres, Kind::Mongodb])[0],
-            [
+                "crash::rounds",
                 "tradewind::oversell",
                 "tradewind::refused",
                 "tradewind::oversell on postgres",
                 "tradewind::oversell on mongodb",
-                "tradewind::cluster"
             ]
         );
+        assert_eq!(names(&lanes[1]), ["kernel::writer", "store-sql::contract"]);
+        assert_eq!(names(&last), ["tradewind::cluster"]);
+        let without_servers = Plan::of(runs, &[]);
+        assert_eq!(names(&without_servers.lanes[0])[2..], ["tradewind::refused"]);
+    }
+
+    #[test]
+    fn a_binary_that_ends_badly_has_failed_whatever_it_printed() {
+        let ends = |program: &str| {
+            let run = Run {
+                binary: program.into(),
+                directory: "/".into(),
+                ..run("xtask", program)
+            };
+            add(&run, &[], &Mutex::new(&mut Seen::default())).map_err(|error| error.to_string())
+        };
+        assert_eq!(ends("true"), Ok(()));
+        assert!(ends("false").is_err_and(|error| error.contains("xtask::false failed")));
     }
 }

@@ -27,7 +27,7 @@ const LINTS: Step = Step::cargo(
 const DOCS: Step =
     Step::cargo("docs", &["doc", "--workspace", "--no-deps"]).with(&[("RUSTDOCFLAGS", "--deny warnings")]);
 const TESTS: Step = Step::cargo("tests", &["test", "--no-run", "--workspace", MESSAGES]).in_lanes();
-const EXAMPLES: Step = Step::cargo("doc tests", &["test", "--doc", "--workspace"]).counted();
+const EXAMPLES: Step = Step::cargo("doc tests", &["test", "--doc", "--workspace", "--no-fail-fast"]).counted();
 /// What Cargo built is told in a form to be read, and what the compiler says of it is not.
 const MESSAGES: &str = "--message-format=json-render-diagnostics";
 
@@ -52,8 +52,11 @@ const ALL_TESTS: Step = Step::cargo(
     &["test", "--no-run", "--workspace", MESSAGES, "--features", FEATURES],
 )
 .in_lanes();
-const ALL_EXAMPLES: Step =
-    Step::cargo("doc tests", &["test", "--doc", "--workspace", "--features", FEATURES]).counted();
+const ALL_EXAMPLES: Step = Step::cargo(
+    "doc tests",
+    &["test", "--doc", "--workspace", "--no-fail-fast", "--features", FEATURES],
+)
+.counted();
 const FEATURES: &str = "tradewind/full,store-mongodb/servers,bus-nats/servers,bus-rabbitmq/servers,bus-redis/servers,\
                         bus-kafka/servers,limit-redis/servers";
 
