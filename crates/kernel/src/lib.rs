@@ -8,6 +8,7 @@ pub mod auth;
 pub mod bus;
 mod cache;
 pub mod clock;
+mod complaint;
 pub mod context;
 pub mod deadline;
 pub mod document;

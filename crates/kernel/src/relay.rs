@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, Message};
+use crate::complaint::Complaint;
 use crate::context::Context;
 use crate::document::{Collection, Document, Kind};
 use crate::effect::backoff;
@@ -66,23 +67,22 @@ pub fn start(engine: &Engine, bus: &Arc<dyn Bus>) {
 /// the journal keeps everything, and nothing gathers in memory.
 pub async fn run(engine: Engine, bus: Arc<dyn Bus>, stop: CancellationToken) {
     engine.publishes();
-    let mut failures = 0_u32;
+    let (mut failures, mut complaint) = (0, Complaint::default());
     let mut head = engine.head();
     while !stop.is_cancelled() {
         head.mark_unchanged();
         let pause = match publish_some(&engine, bus.as_ref()).await {
-            Ok(0) => {
+            Ok(count) => {
                 failures = 0;
+                complaint.is_over();
+                if count > 0 {
+                    continue;
+                }
                 POLL
-            }
-            Ok(_) => {
-                failures = 0;
-                continue;
             }
             Err(error) => {
                 failures += 1;
-                // Ever more rarely: an outage may be long, and there are many who suffer it.
-                if failures.is_power_of_two() {
+                if complaint.is_due(&error) {
                     let service = engine.service();
                     tracing::warn!(%service, error, failures, "the journal cannot be published; it is tried again and again");
                 }

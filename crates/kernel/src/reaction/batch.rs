@@ -275,3 +275,22 @@ pub(crate) fn attempt(
     }
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_with_a_gap_says_what_closes_it() {
+        let gap = Cause::Gap {
+            source: Service::Orders,
+            expected: Position(41),
+            prev: Position(43),
+        };
+        assert!(
+            gap.to_string()
+                .contains("`tradewind republish --service orders --from 41`"),
+            "{gap}"
+        );
+    }
+}

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, BusError, Group, Message, SourceHead, Subscription};
+use crate::complaint::Complaint;
 use crate::context::Context;
 use crate::effect::backoff;
 use crate::engine::Engine;
@@ -78,7 +79,7 @@ impl Runner {
     }
 
     async fn run_until(&mut self, stop: CancellationToken) {
-        let mut failures = 0_u32;
+        let (mut failures, mut complaint) = (0, Complaint::default());
         loop {
             let handled_before = self.progress.handled();
             let consumed = tokio::select! {
@@ -96,8 +97,10 @@ impl Runner {
                 failures + 1
             };
             self.progress.catching_up.store(true, Ordering::Relaxed);
-            // Ever more rarely: an outage may be long, and there are many who suffer it.
-            if failures.is_power_of_two() {
+            if failures == 1 {
+                complaint.is_over();
+            }
+            if complaint.is_due(&error) {
                 tracing::warn!(group = %self.group, %error, failures, "a consumer was interrupted; it goes on by itself");
             }
             tokio::select! {

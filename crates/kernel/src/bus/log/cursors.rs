@@ -85,18 +85,20 @@ impl Cursors {
 
     /// Writes what is new, again and again, until it is dropped. What the broker does not take now is written later.
     pub(super) async fn keep_up(self: Arc<Self>, clock: Arc<dyn Clock>) {
-        let mut is_behind = false;
+        let mut is_told = false;
         loop {
             self.news.notified().await;
-            let flushed = self.flush(|_| true).await;
-            if let Err(error) = &flushed {
-                self.news.notify_one();
-                // Of a broker that is away its connection tells.
-                if !is_behind && self.log.is_reached() {
-                    tracing::warn!(group = %self.group, %error, "what was acknowledged cannot be noted; it is tried again");
+            match self.flush(|_| true).await {
+                Ok(()) => is_told = false,
+                Err(error) => {
+                    self.news.notify_one();
+                    // That the broker is away others tell.
+                    if !is_told && self.log.is_reached() {
+                        is_told = true;
+                        tracing::warn!(group = %self.group, %error, "what was acknowledged cannot be noted; it is tried again");
+                    }
                 }
             }
-            is_behind = flushed.is_err();
             clock.sleep(FLUSH).await;
         }
     }

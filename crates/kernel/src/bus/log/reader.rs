@@ -45,7 +45,7 @@ pub(super) struct Reader {
 impl Reader {
     /// Reads after a cursor, or after what the broker has kept; begins again wherever it is interrupted.
     pub(super) async fn run(self, mut at: Option<Cursor>) {
-        let mut failures = 0;
+        let (mut failures, mut is_told) = (0, false);
         let mut connections = self.log.connections();
         loop {
             connections.borrow_and_update();
@@ -53,9 +53,12 @@ impl Reader {
             let Err(error) = self.read(&mut at).await else {
                 continue;
             };
-            failures = if at == before { failures + 1 } else { 1 };
-            // Of a broker that is away its connection tells, and not each of the lanes.
-            if failures == 1 && self.log.is_reached() {
+            let has_moved = at != before;
+            failures = if has_moved { 1 } else { failures + 1 };
+            is_told &= !has_moved;
+            // That the broker is away others tell, and not each of the lanes.
+            if !is_told && self.log.is_reached() {
+                is_told = true;
                 let (source, lane) = (self.source, self.lane.0);
                 tracing::warn!(%source, lane, %error, "a lane cannot be read; it goes on by itself");
             }
