@@ -168,7 +168,7 @@ struct Shown<'a> {
 /// What to do with dead letters.
 #[derive(Debug, clap::Subcommand)]
 pub enum DeadLetters {
-    /// Show them, oldest first
+    /// Show them by service, oldest first
     List {
         #[command(flatten)]
         system: System,
