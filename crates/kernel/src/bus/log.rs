@@ -4,10 +4,12 @@
 //! An adapter gives a [`Log`] for each group: how a lane is read, and where the broker keeps what groups have to remember.
 //! [`Subscriptions`] is the rest. A lane is read by whoever holds it, by a roster (a [`RosteredLog`], see
 //! [`keeper`](super::keeper)) or in the broker's own way, as in Apache Kafka. It is read from the cursor of its group on: so what was not acknowledged comes at once and in order to whoever is next, and no wait for an acknowledgement is
-//! running anywhere.
+//! running anywhere. Groups of a
+//! process that are at the same place of a lane read it together.
 
 mod cursors;
 mod reader;
+mod shared;
 mod subscription;
 mod subscriptions;
 

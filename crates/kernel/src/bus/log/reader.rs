@@ -7,12 +7,12 @@ use contracts::Service;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::cursors::Cursors;
-use super::{Cursor, Entry, Log};
+use super::shared::{Place, SharedReadings};
+use super::{Cursor, Log};
 use crate::bus::{BusError, Message};
 use crate::clock::Clock;
 use crate::effect::backoff;
 use crate::event::Lane;
-use crate::wire;
 
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// The messages of a subscription that were read and wait to be received, together: a few large ones keep the others out.
@@ -32,6 +32,7 @@ pub(super) struct Delivery {
 
 pub(super) struct Reader {
     pub(super) log: Arc<dyn Log>,
+    pub(super) readings: Arc<SharedReadings>,
     pub(super) cursors: Arc<Cursors>,
     pub(super) source: Service,
     pub(super) lane: Lane,
@@ -80,17 +81,22 @@ impl Reader {
             None => self.cursors.open(self.lane, life).await?,
         };
         *at = Some(cursor);
-        let mut entries = self.log.read(self.lane, cursor).await?;
+        let place = Place {
+            source: self.source,
+            lane: self.lane,
+            after: cursor,
+        };
+        let mut follower = self.readings.follow(&self.log, place).await?;
         loop {
-            let entry = tokio::select! {
+            let found = tokio::select! {
                 biased;
                 _ = connections.changed() => return Ok(()),
-                entry = entries.next() => entry?,
+                found = follower.next() => found?,
             };
-            cursor.place = entry.place;
-            if let Some(message) = self.understood(&entry) {
+            cursor.place = found.place;
+            if let Some(message) = found.message {
                 // One that is larger than all the room has it alone.
-                let bytes = u32::try_from(entry.bytes.len().min(WAITING_BYTES_MAX)).unwrap_or(u32::MAX);
+                let bytes = u32::try_from(found.bytes.min(WAITING_BYTES_MAX)).unwrap_or(u32::MAX);
                 let room = Arc::clone(&self.room).acquire_many_owned(bytes).await;
                 let delivery = Delivery {
                     _room: room.map_err(BusError::new)?,
@@ -103,23 +109,6 @@ impl Reader {
                 let _ = self.deliveries.send(delivery).await;
             }
             *at = Some(cursor);
-        }
-    }
-
-    /// What is none of ours is passed by: were it one, the next message's `prev` would tell.
-    fn understood(&self, entry: &Entry) -> Option<Message> {
-        let (log, lane, place) = (self.source, self.lane.0, entry.place);
-        match wire::decode(&entry.bytes) {
-            Ok(message) if message.source == self.source && message.event.lane == self.lane => Some(message),
-            Ok(message) => {
-                let (source, of_lane) = (message.source, message.event.lane.0);
-                tracing::error!(%log, lane, place, %source, of_lane, "an event is where it does not belong");
-                None
-            }
-            Err(error) => {
-                tracing::error!(%log, lane, place, %error, "there is something that is no event of ours");
-                None
-            }
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::cursors::Cursors;
 use super::reader::{Delivery, Reader, WAITING_BYTES_MAX};
+use super::shared::SharedReadings;
 use super::subscriptions::Leave;
 use super::{Cursor, Log};
 use crate::bus::keeper::Tenancy;
@@ -26,6 +27,7 @@ const PLACES_MAX: usize = 16 * 1024;
 pub(super) struct LogSubscription {
     source: Service,
     log: Arc<dyn Log>,
+    readings: Arc<SharedReadings>,
     cursors: Arc<Cursors>,
     tenancy: Arc<Tenancy>,
     clock: Arc<dyn Clock>,
@@ -55,6 +57,7 @@ impl LogSubscription {
     pub(super) fn new(
         source: Service,
         log: Arc<dyn Log>,
+        readings: Arc<SharedReadings>,
         cursors: Arc<Cursors>,
         tenancy: Arc<Tenancy>,
         clock: Arc<dyn Clock>,
@@ -66,6 +69,7 @@ impl LogSubscription {
             changes: tenancy.changes(),
             source,
             log,
+            readings,
             cursors,
             tenancy,
             clock,
@@ -97,6 +101,7 @@ impl LogSubscription {
         self.generations += 1;
         let reader = Reader {
             log: Arc::clone(&self.log),
+            readings: Arc::clone(&self.readings),
             cursors: Arc::clone(&self.cursors),
             source: self.source,
             lane,

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::cursors::Cursors;
+use super::shared::SharedReadings;
 use super::subscription::LogSubscription;
 use super::{Log, RosteredLog};
 use crate::bus::keeper::{Keeper, Ledger, Tenancy};
@@ -23,6 +24,7 @@ pub struct Subscriptions {
     clock: Arc<dyn Clock>,
     ids: Arc<Ids>,
     process: Option<Uuid>,
+    readings: Arc<SharedReadings>,
     /// The groups whose roster this process has entered under its own name.
     named: Mutex<BTreeSet<Group>>,
     /// How many subscriptions that were dropped have not given their lanes back yet.
@@ -52,6 +54,7 @@ impl Subscriptions {
             clock,
             ids,
             process,
+            readings: Arc::default(),
             named: Mutex::default(),
             leaving: watch::Sender::new(0),
         }
@@ -98,8 +101,9 @@ impl Subscriptions {
             stop,
             leaving: self.leaving.clone(),
         };
-        let clock = Arc::clone(&self.clock);
-        Box::new(LogSubscription::new(group.source, log, cursors, tenancy, clock, leave))
+        let (clock, readings) = (Arc::clone(&self.clock), Arc::clone(&self.readings));
+        let subscription = LogSubscription::new(group.source, log, readings, cursors, tenancy, clock, leave);
+        Box::new(subscription)
     }
 
     /// Waits until those that were dropped have given their lanes back.
