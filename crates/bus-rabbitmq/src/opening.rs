@@ -17,6 +17,8 @@ use crate::options::{Address, RabbitmqOptions};
 
 /// Streams are there from here on.
 const VERSION_MIN: (u32, u32) = (3, 9);
+/// What the message at the opening is routed by.
+const KEY: &str = "opening";
 
 /// A line to the first of the nodes that is reached and will do.
 pub(crate) async fn open(dialler: &Dialler, options: &RabbitmqOptions) -> Result<Line, OpenError> {
@@ -68,13 +70,13 @@ async fn probe(line: &Line, options: &RabbitmqOptions) -> Result<(), CallError> 
         ..QueueDeclareOptions::default()
     };
     let (bind, none) = (QueueBindOptions::default(), FieldTable::default());
-    answered(channel.exchange_declare(name.clone(), ExchangeKind::Topic, exchange, none.clone())).await?;
+    answered(channel.exchange_declare(name.clone(), ExchangeKind::Direct, exchange, none.clone())).await?;
     answered(channel.queue_declare(name.clone(), queue, none.clone())).await?;
-    answered(channel.queue_bind(name.clone(), name.clone(), "#".into(), bind, none)).await?;
+    answered(channel.queue_bind(name.clone(), name.clone(), KEY.into(), bind, none)).await?;
     let largest = vec![b' '; MESSAGE_BYTES_MAX];
     let publishing = channel.basic_publish(
         name.clone(),
-        "opening".into(),
+        KEY.into(),
         BasicPublishOptions::default(),
         &largest,
         BasicProperties::default(),

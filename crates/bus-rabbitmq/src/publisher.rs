@@ -87,10 +87,9 @@ impl Publisher {
         };
         let packed = messages.iter().map(|message| {
             let bytes = wire::to_send(message, self.streams.lanes)?;
-            let event_type = &message.event.event_type;
             Ok(Outgoing {
-                key: Streams::key(message.event.lane, event_type),
-                event_type: Streams::short(event_type),
+                key: Streams::key(message.event.lane),
+                event_type: Streams::short(&message.event.event_type),
                 bytes,
             })
         });
@@ -112,7 +111,7 @@ impl Publisher {
     /// Puts something into a lane that is no event, and gives the end of its id, by which it is found there.
     pub(crate) async fn probe(&self, source: Service, lane: Lane) -> Result<u64, BusError> {
         let channel = self.ready(self.streams.connection.line()?).await?.channel;
-        let (key, id) = (Streams::key(lane, PROBE), self.id());
+        let (key, id) = (Streams::key(lane), self.id());
         let probe = Outgoing {
             key,
             event_type: PROBE.into(),

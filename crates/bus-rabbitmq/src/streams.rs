@@ -18,7 +18,7 @@ const LANE_SEGMENT_BYTES: i64 = 64 * 1024 * 1024;
 /// What of a group's log tells how it stands is its last few entries; a segment has thousands of them.
 const LOG_SEGMENT_BYTES: i64 = 1024 * 1024;
 const LOG_BYTES_MAX: i64 = 4 * LOG_SEGMENT_BYTES;
-/// Of a routing key, or of another short text in AMQP.
+/// Of a short text in AMQP.
 const SHORT_BYTES_MAX: usize = 255;
 /// All settings that may differ, by the broker's names.
 const SETTINGS: [&str; 12] = [
@@ -73,13 +73,9 @@ impl Streams {
         format!("{}.{source}.{}", self.prefix, lane.0).into()
     }
 
-    /// What an event is routed by. Others may bind queues of their own by its type.
-    pub(crate) fn key(lane: Lane, event_type: &str) -> ShortString {
-        let key = format!("{}.{event_type}", lane.0);
-        match key.len() <= SHORT_BYTES_MAX {
-            true => key.into(),
-            false => lane.0.to_string().into(),
-        }
+    /// What an event is routed by.
+    pub(crate) fn key(lane: Lane) -> ShortString {
+        lane.0.to_string().into()
     }
 
     /// The text, or nothing if it does not fit where AMQP has short ones.
@@ -124,7 +120,7 @@ impl Streams {
         declare_exchange(
             &channel,
             &exchange,
-            ExchangeKind::Topic,
+            ExchangeKind::Direct,
             table([(LANES, text(made_for))]),
         )
         .await
@@ -137,10 +133,15 @@ impl Streams {
                     AMQPValue::LongLongInt(LANE_SEGMENT_BYTES),
                 ),
             ];
-            let key = format!("{}.#", lane.0).into();
-            declare_stream(&channel, &self.stream(source, lane), settings, &exchange, key)
-                .await
-                .map_err(|error| self.refused(Some(source), error))?;
+            declare_stream(
+                &channel,
+                &self.stream(source, lane),
+                settings,
+                &exchange,
+                Self::key(lane),
+            )
+            .await
+            .map_err(|error| self.refused(Some(source), error))?;
         }
         line.note_seen(source);
         Ok(())
@@ -318,8 +319,8 @@ mod tests {
     }
 
     #[test]
-    fn events_are_routed_by_lane_and_type_as_far_as_a_key_goes() {
-        assert_eq!(Streams::key(Lane(3), "order.placed").as_str(), "3.order.placed");
-        assert_eq!(Streams::key(Lane(3), &"x".repeat(300)).as_str(), "3");
+    fn types_are_told_as_far_as_short_texts_go() {
+        assert_eq!(Streams::short("order.placed").as_str(), "order.placed");
+        assert_eq!(Streams::short(&"x".repeat(300)).as_str(), "");
     }
 }

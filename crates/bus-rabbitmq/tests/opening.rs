@@ -362,8 +362,8 @@ async fn a_stream_with_other_settings_is_refused_with_the_difference() {
 #[tokio::test]
 async fn an_exchange_that_somebody_else_has_made_is_refused_with_the_difference() {
     for (kind, setting) in [
-        (ExchangeKind::Direct, "type"),
-        (ExchangeKind::Topic, "alternate-exchange"),
+        (ExchangeKind::Fanout, "type"),
+        (ExchangeKind::Direct, "alternate-exchange"),
     ] {
         let prefix = servers::unique_name();
         let name = ShortString::from(format!("{prefix}.orders"));
@@ -403,7 +403,7 @@ async fn what_is_no_event_of_ours_is_passed_by() {
         let sent = operator
             .basic_publish(
                 format!("{prefix}.orders").into(),
-                "2.something".into(),
+                "2".into(),
                 BasicPublishOptions::default(),
                 bytes.as_bytes(),
                 BasicProperties::default(),
