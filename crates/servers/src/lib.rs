@@ -37,8 +37,9 @@ pub use crate::process::keep_apart;
 pub use crate::proxy::Proxy;
 pub use crate::rabbitmq::BARE_USER as RABBITMQ_BARE_USER;
 
-/// How long a server may take to answer.
-const READY_MAX: Duration = Duration::from_secs(60);
+/// How long a server may take to answer: RabbitMQ takes 4 s with the machine to itself, and was seen to take more than 60 beside
+/// the tests of two of each service.
+const READY_MAX: Duration = Duration::from_secs(240);
 
 /// A program that can be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

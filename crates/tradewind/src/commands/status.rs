@@ -128,6 +128,20 @@ pub async fn status(config: &Config, options: &Options) -> Result<()> {
     if options.json {
         return output::json(&status);
     }
+    output::line(table(&status))?;
+    for service in &status.services {
+        if let Some(reason) = &service.relay_stopped {
+            output::line(format_args!("{} is not published any more: {reason}", service.service))?;
+        }
+    }
+    for service in &status.missing {
+        output::line(format_args!("{service} gives no answer"))?;
+    }
+    Ok(())
+}
+
+/// A line for each consumer, and one for a service that has none.
+fn table(status: &Status) -> Table {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
@@ -161,16 +175,7 @@ pub async fn status(config: &Config, options: &Options) -> Result<()> {
             begin[1..].fill(String::new());
         }
     }
-    output::line(table)?;
-    for service in &status.services {
-        if let Some(reason) = &service.relay_stopped {
-            output::line(format_args!("{} is not published any more: {reason}", service.service))?;
-        }
-    }
-    for service in &status.missing {
-        output::line(format_args!("{service} gives no answer"))?;
-    }
-    Ok(())
+    table
 }
 
 /// Has a journal sent again.
@@ -182,8 +187,8 @@ pub async fn republish(config: &Config, options: &Republish) -> Result<()> {
     match options.json {
         true => output::json(&serde_json::json!({"service": service, "from": from})),
         false => output::line(format_args!(
-            "the journal of {service} is sent again from after {from} on, and before that what was never sent; consumers drop \
-             what they have seen"
+            "the journal of {service} is to be sent again from after {from} on, and before that what was never sent: as soon as the \
+             broker takes it. Consumers drop what they have seen"
         )),
     }
 }
@@ -191,6 +196,36 @@ pub async fn republish(config: &Config, options: &Republish) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_line_names_its_service() {
+        let of = |consumer: &str| Consumer {
+            consumer: consumer.to_owned(),
+            source: Service::Catalog,
+            lanes: vec![1],
+            dead_letters: 0,
+            lanes_held: 0,
+        };
+        let journal = |service, consumers: &[&str]| Journal {
+            service,
+            epoch: String::new(),
+            position: 9,
+            lanes: vec![9],
+            published: None,
+            stopped: None,
+            consumers: consumers.iter().copied().map(of).collect(),
+        };
+        let status = Status::of(Journals {
+            data: vec![
+                journal(Service::Orders, &["one", "another"]),
+                journal(Service::Users, &[]),
+            ],
+            missing: Vec::new(),
+        });
+        let table = table(&status).to_string();
+        let names = table.lines().filter_map(|line| line.split_whitespace().next());
+        assert_eq!(names.collect::<Vec<_>>(), ["SERVICE", "orders", "orders", "users"]);
+    }
 
     #[test]
     fn a_consumer_is_as_far_behind_as_the_lane_that_is_farthest() {
