@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -39,7 +39,7 @@ struct WrittenLog(Arc<Written>);
 
 impl WrittenLog {
     fn write(&self, journal: &mut Journal, count: usize, data: &str) {
-        let mut entries = self.0.entries.lock().unwrap();
+        let mut entries = self.entries();
         for _ in 0..count {
             let bytes = wire::encode(&journal.event(stream_in(LANE), data)).into();
             // Places are not counted on to follow on each other.
@@ -47,6 +47,10 @@ impl WrittenLog {
             entries.push(Entry { place, bytes });
         }
         self.0.length.send_replace(entries.len());
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.0.entries.lock().expect("no test has panicked")
     }
 
     fn counted(&self) -> [usize; 2] {
@@ -63,12 +67,7 @@ impl Log for WrittenLog {
     async fn read(&self, _: Lane, after: Cursor) -> Result<Box<dyn Entries>, BusError> {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
         let place = after.place;
-        let next = self
-            .0
-            .entries
-            .lock()
-            .unwrap()
-            .partition_point(|entry| entry.place <= place);
+        let next = self.entries().partition_point(|entry| entry.place <= place);
         let log = self.clone();
         Ok(Box::new(WrittenEntries { log, next }))
     }
@@ -114,7 +113,7 @@ impl Entries for WrittenEntries {
         }
         written.sent.fetch_add(1, Ordering::Relaxed);
         self.next += 1;
-        Ok(written.entries.lock().unwrap()[self.next - 1].clone())
+        Ok(self.log.entries()[self.next - 1].clone())
     }
 }
 
@@ -127,7 +126,9 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let clock = Arc::new(ManualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
+        let clock = Arc::new(ManualClock::starting_at(
+            "2026-01-01T00:00:00Z".parse().expect("a time"),
+        ));
         Self {
             log: WrittenLog::default(),
             journal: Journal::new(),
@@ -159,7 +160,7 @@ async fn receives(subscription: &mut dyn Subscription, positions: impl IntoItera
         .peekable();
     while expected.peek().is_some() {
         let messages = timeout(COMES_MAX, subscription.receive(256)).await;
-        for message in messages.expect("what was written comes").unwrap() {
+        for message in messages.expect("what was written comes").expect("the log is there") {
             assert_eq!(Some(message.event.position), expected.next());
         }
     }
