@@ -11,6 +11,7 @@ use mongodb::Database;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::connect;
 use crate::failure::{is_unknown, of_commit, unavailable};
 use crate::sessions::Sessions;
 use crate::transaction::{HEAD_WAIT_MAX, MongodbTransaction};
@@ -23,8 +24,6 @@ const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 /// How long a commit is asked for again whose outcome is not known.
 const COMMIT_MAX: Duration = Duration::from_secs(15);
 const COMMIT_PAUSE: Duration = Duration::from_millis(100);
-/// How long the server is told which sessions have ended. It finds that out by itself.
-const CLOSE_MAX: Duration = Duration::from_secs(5);
 
 /// What is to be written.
 #[derive(Debug)]
@@ -81,7 +80,7 @@ impl Committer {
     /// Waits for the commit under way, and takes no more.
     pub(crate) async fn close(&self) {
         let _turn = self.turn.lock().await;
-        let _ = timeout(CLOSE_MAX, self.sessions.client.clone().shutdown().into_future()).await;
+        connect::close(&self.sessions.client).await;
     }
 
     /// Commits in a task of its own: whoever stops waiting must not leave a transaction half way.

@@ -23,6 +23,8 @@ const HELLO_MAX: Duration = Duration::from_secs(10);
 const ASK_AFTER: Duration = Duration::from_secs(5);
 /// How long a server is asked what it is, after it was found to be of no use.
 const PROBE_MAX: Duration = Duration::from_secs(2);
+/// How long the driver may take to end what it has begun.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
 /// The version of the protocol that came with MongoDB 5.0.
 const WIRE_VERSION_MIN: i32 = 13;
 
@@ -89,6 +91,11 @@ pub(crate) async fn client(options: &MongodbOptions) -> Result<Client, OpenError
         Err(_) => return Err(OpenError::Unreachable(addresses(&wanted))),
     }
     Ok(client)
+}
+
+/// Ends the driver's own tasks and connections. One that finds the others gone when the process ends would panic.
+pub(crate) async fn close(client: &Client) {
+    let _ = timeout(CLOSE_MAX, client.clone().shutdown().into_future()).await;
 }
 
 /// Waits for what may take as long as an index over all documents takes to be made, if only the server answers meanwhile.

@@ -103,7 +103,9 @@ impl MongodbStore {
         options.schema.check().map_err(OpenError::Schema)?;
         let client = connect::client(options).await?;
         let database = client.database(&options.database);
-        connect::while_it_answers(&client, options, open::plan(&database, options)).await
+        let planned = connect::while_it_answers(&client, options, open::plan(&database, options)).await;
+        connect::close(&client).await;
+        planned
     }
 
     async fn read_documents(&self, wanted: &Keys<'_>) -> Result<HashMap<Key, Stored>, ReadError> {

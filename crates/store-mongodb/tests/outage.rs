@@ -21,10 +21,11 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 const WRITERS: usize = 3;
-/// How long the server is let run before each kill, and how long it stays away.
+/// How long the server is let run before each kill, and how long it stays away: once for longer than any commit is repeated, so
+/// that each writer has one that fails.
 const KILLS: [(Duration, Duration); 4] = [
     (Duration::from_millis(700), Duration::ZERO),
-    (Duration::from_millis(1503), Duration::from_secs(7)),
+    (Duration::from_millis(1503), Duration::from_secs(17)),
     (Duration::from_millis(331), Duration::from_secs(1)),
     (Duration::from_millis(2011), Duration::ZERO),
 ];
