@@ -35,7 +35,7 @@ pub(crate) struct KafkaLog {
     /// The lanes of which it is known how far the group is, since the generation that they are held from. Before that somebody
     /// else may have come further.
     known: StdMutex<BTreeMap<Lane, i32>>,
-    /// Each lane has a connection of its own, which ends with its reader.
+    /// Each reading of a lane has a connection of its own, and ends with it.
     connections: watch::Sender<u64>,
 }
 

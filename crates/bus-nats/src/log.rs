@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::pull::MessagesError;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use async_nats::jetstream::stream;
+use async_nats::jetstream::{Message, stream};
 use async_trait::async_trait;
-use futures::StreamExt as _;
 use futures::future::try_join_all;
+use futures::{FutureExt as _, StreamExt as _};
 use kernel::bus::log::{Cursor, Entries, Entry, Life, Log, RosteredLog};
 use kernel::bus::shares::Roster;
 use kernel::bus::{BusError, Group};
@@ -147,7 +148,11 @@ impl Log for NatsLog {
             .expires(REQUEST)
             .heartbeat(HEARTBEAT);
         let messages = messages.messages().await.map_err(unavailable)?;
-        Ok(Box::new(NatsEntries { messages, delivered: 0 }))
+        Ok(Box::new(NatsEntries {
+            messages,
+            delivered: 0,
+            failure: None,
+        }))
     }
 
     fn connections(&self) -> watch::Receiver<u64> {
@@ -186,12 +191,32 @@ impl RosteredLog for NatsLog {
 struct NatsEntries {
     messages: pull::Stream,
     delivered: u64,
+    /// Why there is no next message.
+    failure: Option<BusError>,
 }
 
 #[async_trait]
 impl Entries for NatsEntries {
     async fn next(&mut self) -> Result<Entry, BusError> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
         let next = self.messages.next().await;
+        self.take(next)
+    }
+
+    fn at_hand(&mut self) -> Option<Entry> {
+        if self.failure.is_some() {
+            return None;
+        }
+        let next = self.messages.next().now_or_never()?;
+        let taken = self.take(next);
+        taken.map_err(|failure| self.failure = Some(failure)).ok()
+    }
+}
+
+impl NatsEntries {
+    fn take(&mut self, next: Option<Result<Message, MessagesError>>) -> Result<Entry, BusError> {
         let next = next.ok_or_else(|| BusError::new("the server has forgotten who asks"))?;
         let next = next.map_err(unavailable)?;
         let info = next.info().map_err(BusError::new)?;

@@ -204,12 +204,28 @@ impl Entries for RabbitmqEntries {
                 Some(found) => found,
                 None => self.tap.next().await?,
             };
-            if found.message_type != PROBE {
-                return Ok(Entry {
-                    place: Spot::after(self.life, found.offset, found.id).place(),
-                    bytes: found.bytes.into(),
-                });
+            if let Some(entry) = self.entry(found) {
+                return Ok(entry);
             }
         }
+    }
+
+    fn at_hand(&mut self) -> Option<Entry> {
+        loop {
+            let found = self.tap.at_hand()?;
+            if let Some(entry) = self.entry(found) {
+                return Some(entry);
+            }
+        }
+    }
+}
+
+impl RabbitmqEntries {
+    /// Nothing if it was published to be found, and is none.
+    fn entry(&self, found: Found) -> Option<Entry> {
+        (found.message_type != PROBE).then(|| Entry {
+            place: Spot::after(self.life, found.offset, found.id).place(),
+            bytes: found.bytes.into(),
+        })
     }
 }

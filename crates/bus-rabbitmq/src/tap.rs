@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use kernel::bus::BusError;
 use kernel::clock::Clock;
 use lapin::message::Delivery;
@@ -56,6 +56,8 @@ pub(crate) struct Tap {
     last: DeliveryTag,
     /// By when it is to be told, on the clock's monotonic time.
     due: Duration,
+    /// Why there is no next message.
+    failure: Option<BusError>,
 }
 
 impl Tap {
@@ -85,6 +87,7 @@ impl Tap {
             taken: 0,
             last: 0,
             due: Duration::ZERO,
+            failure: None,
         })
     }
 
@@ -94,7 +97,10 @@ impl Tap {
 
     /// Waits for the next message. Safe to drop while waiting. Fails when the line is lost, or the stream.
     pub(crate) async fn next(&mut self) -> Result<Found, BusError> {
-        if self.taken >= self.prefetch / 2 {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        if self.is_to_tell() {
             self.tell().await?;
         }
         let next = loop {
@@ -106,6 +112,24 @@ impl Tap {
                 () = self.clock.sleep(left), if self.taken > 0 => self.tell().await?,
             }
         };
+        self.take(next)
+    }
+
+    /// The next message if it has come, and the broker need not be told before.
+    pub(crate) fn at_hand(&mut self) -> Option<Found> {
+        if self.is_to_tell() || self.failure.is_some() {
+            return None;
+        }
+        let next = self.consumer.next().now_or_never()?;
+        let taken = self.take(next);
+        taken.map_err(|failure| self.failure = Some(failure)).ok()
+    }
+
+    fn is_to_tell(&self) -> bool {
+        self.taken >= self.prefetch / 2
+    }
+
+    fn take(&mut self, next: Option<lapin::Result<Delivery>>) -> Result<Found, BusError> {
         let next = next.ok_or_else(|| BusError::new("RabbitMQ has ended the reading of a stream"))?;
         let delivery = next.map_err(CallError::from)?;
         if self.taken == 0 {

@@ -197,6 +197,10 @@ impl Entries for RedisEntries {
             self.turn().await?;
         }
     }
+
+    fn at_hand(&mut self) -> Option<Entry> {
+        self.page.pop_front()
+    }
 }
 
 /// Its reader goes by what is there now.

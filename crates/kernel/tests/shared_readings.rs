@@ -69,7 +69,11 @@ impl Log for WrittenLog {
         let place = after.place;
         let next = self.entries().partition_point(|entry| entry.place <= place);
         let log = self.clone();
-        Ok(Box::new(WrittenEntries { log, next }))
+        Ok(Box::new(WrittenEntries {
+            log,
+            next,
+            waits: false,
+        }))
     }
 
     fn connections(&self) -> watch::Receiver<u64> {
@@ -92,17 +96,21 @@ impl Log for WrittenLog {
 struct WrittenEntries {
     log: WrittenLog,
     next: usize,
+    /// Whether a call has not ended: one that was dropped never does.
+    waits: bool,
 }
 
 #[async_trait]
 impl Entries for WrittenEntries {
     async fn next(&mut self) -> Result<Entry, BusError> {
+        assert!(!std::mem::replace(&mut self.waits, true), "a call was dropped");
         let written = &self.log.0;
         let mut length = written.length.subscribe();
         length
             .wait_for(|length| *length > self.next)
             .await
             .map_err(BusError::new)?;
+        self.waits = false;
         let fails = |left: usize| left.checked_sub(1);
         if written
             .failing
@@ -111,9 +119,20 @@ impl Entries for WrittenEntries {
         {
             return Err(BusError::new("the broker has stumbled"));
         }
-        written.sent.fetch_add(1, Ordering::Relaxed);
+        Ok(self.send())
+    }
+
+    fn at_hand(&mut self) -> Option<Entry> {
+        let is_there = self.next < self.log.entries().len() && self.log.0.failing.load(Ordering::Relaxed) == 0;
+        is_there.then(|| self.send())
+    }
+}
+
+impl WrittenEntries {
+    fn send(&mut self) -> Entry {
+        self.log.0.sent.fetch_add(1, Ordering::Relaxed);
         self.next += 1;
-        Ok(self.log.entries()[self.next - 1].clone())
+        self.log.entries()[self.next - 1].clone()
     }
 }
 

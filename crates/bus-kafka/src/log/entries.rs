@@ -74,6 +74,10 @@ impl Entries for KafkaEntries {
             self.fetch().await?;
         }
     }
+
+    fn at_hand(&mut self) -> Option<Entry> {
+        self.waiting.pop_front()
+    }
 }
 
 impl KafkaEntries {

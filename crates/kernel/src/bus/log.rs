@@ -57,6 +57,9 @@ pub struct Entry {
 }
 
 /// The log of a group's source, and what the broker keeps for the group.
+///
+/// Lives, places and the numbers of connections are those of the lane, whichever group asks: what one reads, others of the
+/// process go on with.
 #[async_trait]
 pub trait Log: Send + Sync + fmt::Debug {
     /// Which log it is now. It is made if it is not there, and refused if it was made with other settings.
@@ -92,9 +95,14 @@ pub trait RosteredLog: Log {
     async fn write_roster(&self, roster: &Roster, over: Option<u64>) -> Result<bool, BusError>;
 }
 
-/// The log of a lane, as it is read.
+/// The log of a lane, as it is read. It is for whichever groups of the process are there, and does not depend on one of them.
 #[async_trait]
 pub trait Entries: Send {
     /// Waits for the next one. An error ends it, and so does dropping the call.
     async fn next(&mut self) -> Result<Entry, BusError>;
+
+    /// The next one if it is here already. Begins nothing that would have to be waited for.
+    fn at_hand(&mut self) -> Option<Entry> {
+        None
+    }
 }

@@ -113,11 +113,28 @@ pub async fn groups_do_not_know_of_each_other(factory: &dyn BusFactory) {
     let process = joined(factory, &groups).await;
     let mut journal = Journal::new();
     publish(&process.bus, journal.next(60)).await;
+    let mut side_by_side = Vec::new();
     for group in &groups {
         let mut subscription = subscribe(&process.bus, group).await;
         let mut received = Received::default();
         receive_all(&mut subscription, &mut received, &journal).await;
-        acknowledge(&mut subscription, received.reached()).await;
+        side_by_side.push((subscription, received));
+    }
+    let (one, all_of_one) = &mut side_by_side[0];
+    for &lane in journal.heads().keys() {
+        one.rewind(lane, Position::START).await.expect("the broker is there");
+    }
+    *all_of_one = Received::default();
+    publish(&process.bus, journal.next(60)).await;
+    for (subscription, received) in &mut side_by_side {
+        receive_all(subscription, received, &journal).await;
+        acknowledge(subscription, received.reached()).await;
+    }
+    side_by_side.remove(1);
+    publish(&process.bus, journal.next(60)).await;
+    for (subscription, received) in &mut side_by_side {
+        receive_all(subscription, received, &journal).await;
+        acknowledge(subscription, received.reached()).await;
     }
 }
 

@@ -9,17 +9,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use contracts::Service;
 use futures::stream::BoxStream;
-use futures::{FutureExt as _, StreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 
 use super::{Cursor, Entries, Entry, Log};
 use crate::bus::{BusError, Message};
 use crate::event::Lane;
 use crate::wire;
 
-/// What is remembered of a lane, in bytes on the wire.
-const REMEMBERED_BYTES_MAX: usize = 256 * 1024;
-/// What is read at once, as far as it is there already, in bytes on the wire.
-const AT_ONCE_BYTES_MAX: usize = 32 * 1024;
+/// What is remembered of a reading before more is added, in bytes: those on the wire, and what an entry takes besides.
+const REMEMBERED_MAX: usize = 256 * 1024;
+/// What is read at once, as far as it is at hand, by the same measure.
+const AT_ONCE_MAX: usize = 32 * 1024;
 
 /// Those of a process, on one broker: of each lane the one that is furthest on.
 #[derive(Debug, Default)]
@@ -29,9 +29,17 @@ pub(super) struct SharedReadings(Mutex<HashMap<(Service, Lane), Weak<SharedReadi
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     pub(super) place: u128,
+    /// On the wire.
     pub(super) bytes: usize,
     /// Nothing where it is none of ours.
     pub(super) message: Option<Message>,
+}
+
+impl Found {
+    /// What it takes, also where there is next to nothing in it.
+    fn weight(&self) -> usize {
+        self.bytes + size_of::<Self>()
+    }
 }
 
 /// Where a group reads.
@@ -120,7 +128,7 @@ impl Follower {
                 }
                 Remembered::NotYet => match self.others() {
                     Some((reading, number)) => (self.reading, self.number) = (reading, number),
-                    None => self.reading.read_beyond(self.number, &self.at).await?,
+                    None => self.reading.read_beyond(self.number).await?,
                 },
             }
         }
@@ -137,7 +145,7 @@ impl Follower {
 struct SharedReading {
     connection: u64,
     /// Polled on by the next one when who waits for it is gone.
-    entries: tokio::sync::Mutex<BoxStream<'static, Result<Entry, BusError>>>,
+    entries: tokio::sync::Mutex<BoxStream<'static, Result<Vec<Found>, BusError>>>,
     latest: Mutex<Latest>,
 }
 
@@ -149,7 +157,7 @@ struct Latest {
     /// The number of the first that is remembered.
     first: u64,
     found: VecDeque<Found>,
-    bytes: usize,
+    weight: usize,
     /// Why nothing more can be read.
     end: Option<String>,
 }
@@ -162,8 +170,10 @@ enum Remembered {
 
 impl SharedReading {
     fn new(at: &Place, connection: u64, entries: Box<dyn Entries>) -> Self {
-        let entries = stream::unfold(entries, async |mut entries| {
+        let (source, lane) = (at.source, at.lane);
+        let entries = stream::unfold(entries, move |mut entries| async move {
             let next = entries.next().await;
+            let next = next.map(|first| with_more(source, lane, first, &mut *entries));
             Some((next, entries))
         });
         Self {
@@ -173,7 +183,7 @@ impl SharedReading {
                 before: at.after,
                 first: 0,
                 found: VecDeque::new(),
-                bytes: 0,
+                weight: 0,
                 end: None,
             }),
         }
@@ -212,39 +222,29 @@ impl SharedReading {
     }
 
     /// Reads what comes next, and what is there by then, unless somebody else has while this one waited.
-    async fn read_beyond(&self, number: u64, at: &Place) -> Result<(), BusError> {
+    async fn read_beyond(&self, number: u64) -> Result<(), BusError> {
         let mut entries = self.entries.lock().await;
         if !matches!(self.remembered(number), Remembered::NotYet) {
             return Ok(());
         }
         if let Some(end) = &self.latest().end {
-            return Err(BusError::new(end));
+            return Err(BusError::new(format_args!(
+                "what groups read together has ended: {end}"
+            )));
         }
-        let mut next = entries.next().await;
-        let (mut read, mut bytes) = (Vec::new(), 0);
-        let failure = loop {
-            match next {
-                Some(Ok(entry)) => {
-                    bytes += entry.bytes.len();
-                    read.push(understand(at, entry));
-                }
-                Some(Err(error)) => break Some(error),
-                None => break Some(BusError::new("the log has ended")),
-            }
-            if bytes >= AT_ONCE_BYTES_MAX {
-                break None;
-            }
-            match entries.next().now_or_never() {
-                Some(more) => next = more,
-                None => break None,
-            }
-        };
+        let read = entries
+            .next()
+            .await
+            .unwrap_or_else(|| Err(BusError::new("the log has ended")));
         let mut latest = self.latest();
-        latest.end = failure.as_ref().map(ToString::to_string);
-        let is_something = !read.is_empty();
-        latest.remember(read);
-        // What comes before it is handed out before it is told.
-        failure.filter(|_| !is_something).map_or(Ok(()), Err)
+        match read {
+            Ok(read) => latest.remember(read),
+            Err(error) => {
+                latest.end = Some(error.to_string());
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     fn latest(&self) -> MutexGuard<'_, Latest> {
@@ -263,23 +263,35 @@ impl std::fmt::Debug for SharedReading {
 impl Latest {
     /// Forgets the oldest for it, and nothing of it: whoever has read it takes it from here.
     fn remember(&mut self, read: Vec<Found>) {
-        while self.bytes > REMEMBERED_BYTES_MAX
+        while self.weight > REMEMBERED_MAX
             && let Some(oldest) = self.found.pop_front()
         {
-            self.bytes -= oldest.bytes;
+            self.weight -= oldest.weight();
             self.before.place = oldest.place;
             self.first += 1;
         }
-        self.bytes += read.iter().map(|found| found.bytes).sum::<usize>();
+        self.weight += read.iter().map(Found::weight).sum::<usize>();
         self.found.extend(read);
     }
 }
 
+/// What was read, with what is at hand behind it.
+fn with_more(source: Service, lane: Lane, first: Entry, entries: &mut dyn Entries) -> Vec<Found> {
+    let (mut read, mut weight, mut next) = (Vec::new(), 0, Some(first));
+    while let Some(entry) = next {
+        let found = understand(source, lane, entry);
+        weight += found.weight();
+        read.push(found);
+        next = (weight < AT_ONCE_MAX).then(|| entries.at_hand()).flatten();
+    }
+    read
+}
+
 /// What is none of ours is passed by: were it one, the next message's `prev` would tell.
-fn understand(at: &Place, entry: Entry) -> Found {
-    let (log, lane, place) = (at.source, at.lane.0, entry.place);
+fn understand(log: Service, of_log: Lane, entry: Entry) -> Found {
+    let (lane, place) = (of_log.0, entry.place);
     let message = match wire::decode(&entry.bytes) {
-        Ok(message) if message.source == at.source && message.event.lane == at.lane => Some(message),
+        Ok(message) if message.source == log && message.event.lane == of_log => Some(message),
         Ok(message) => {
             let (source, of_lane) = (message.source, message.event.lane.0);
             tracing::error!(%log, lane, place, %source, of_lane, "an event is where it does not belong");
