@@ -11,6 +11,7 @@ mod mariadb;
 mod mongodb;
 mod nats;
 mod other;
+mod port;
 mod postgres;
 mod process;
 mod proxy;
@@ -31,6 +32,7 @@ pub use crate::deployment::{Deployed, Deployment, Part};
 pub use crate::install::{install, install_nginx};
 pub use crate::nats::BARE_USER as NATS_BARE_USER;
 pub use crate::other::Other;
+pub use crate::port::free_port;
 pub use crate::postgres::GUARDED_USER;
 use crate::process::Process;
 pub use crate::process::keep_apart;
@@ -410,10 +412,4 @@ pub fn unique_name() -> String {
     static COUNTED: AtomicU32 = AtomicU32::new(0);
     let number = COUNTED.fetch_add(1, Ordering::Relaxed);
     format!("test_{}_{number}", std::process::id())
-}
-
-/// A port that nobody listens on now.
-pub fn free_port() -> Result<u16> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("no port is free")?;
-    Ok(listener.local_addr()?.port())
 }

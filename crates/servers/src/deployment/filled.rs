@@ -43,10 +43,7 @@ impl Ports {
         if let Some(taken) = self.0.get(port) {
             return Ok(*taken);
         }
-        let mut free = free_port()?;
-        while self.0.values().any(|taken| *taken == free) {
-            free = free_port()?;
-        }
+        let free = free_port()?;
         self.0.insert(port.to_owned(), free);
         Ok(free)
     }
