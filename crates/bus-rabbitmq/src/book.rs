@@ -25,6 +25,7 @@ const PREFETCH: u16 = 256;
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// The type of an entry, for whoever looks at the broker.
 const ENTRY: &str = "consumer.entry";
+const JSON: &str = "application/json";
 /// How a channel is closed that is of no use any more, in AMQP's numbers.
 const CLOSED: u16 = 200;
 
@@ -184,7 +185,8 @@ impl Book {
         let (_, key) = self.streams.log(&self.group);
         let outgoing = Outgoing {
             key,
-            event_type: ENTRY.into(),
+            content_type: JSON.into(),
+            message_type: ENTRY.into(),
             bytes: serde_json::to_vec(entry).map_err(BusError::new)?,
         };
         let named = [(entry.id, &outgoing)];

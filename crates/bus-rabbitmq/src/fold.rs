@@ -37,6 +37,9 @@ pub(crate) struct Spot {
     pub(crate) life: u16,
     /// How many messages of the stream are done with, by the offset of the last one.
     pub(crate) count: u64,
+    /// How many of the events in that one are. Entries of builds before 2026-12 do not say, and it comes again.
+    #[serde(default)]
+    pub(crate) events: u16,
     /// What that one was published under: in another stream something else has the offset.
     pub(crate) id: u64,
 }
@@ -144,7 +147,15 @@ mod tests {
         Entry {
             id: Uuid::nil(),
             roster: None,
-            cursors: BTreeMap::from([(Lane(3), Spot { life, count, id: 7 })]),
+            cursors: BTreeMap::from([(
+                Lane(3),
+                Spot {
+                    life,
+                    count,
+                    events: 1,
+                    id: 7,
+                },
+            )]),
         }
     }
 
@@ -208,8 +219,11 @@ mod tests {
             written,
             "{\"id\":\"00000000-0000-0000-0000-000000000000\",\"roster\":{\"over\":7,\"next\":{\"members\":\
              {\"00000000-0000-0000-0000-000000000001\":1},\"renewals\":1,\"holders\":[\"00000000-0000-0000-0000-000000000001\"]}},\
-             \"cursors\":{\"3\":{\"life\":1,\"count\":2,\"id\":7}}}"
+             \"cursors\":{\"3\":{\"life\":1,\"count\":2,\"events\":1,\"id\":7}}}"
         );
         assert_eq!(serde_json::from_str::<Entry>(&written).expect("it is read"), entry);
+        let before = written.replace("\"events\":1,", "");
+        let before: Entry = serde_json::from_str(&before).expect("it is read");
+        assert_eq!(before.cursors[&Lane(3)].events, 0);
     }
 }

@@ -4,6 +4,7 @@
 //! (`log`, `tap`). Who of a group receives it and how far the group has come are entries in a stream of the group's own (`book`), whose
 //! order decides who was first (`fold`). The rest is [`kernel::bus::log`]. See docs/decisions/0018-rabbitmq.md.
 
+mod batch;
 mod book;
 mod bus;
 mod connect;

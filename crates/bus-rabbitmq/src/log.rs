@@ -1,6 +1,6 @@
 //! What a group finds on the broker: the lanes of its source, and its own log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::batch;
 use crate::book::Book;
 use crate::failure::{ANSWER_MAX, CallError};
 use crate::fold::{Proposal, Spot};
@@ -67,7 +68,7 @@ impl RabbitmqLog {
     /// Begins behind the message that was there, or, where the stream is another one than before or has lost its end, at the beginning.
     async fn enter(&self, lane: Lane, after: Spot) -> Result<RabbitmqEntries, BusError> {
         let Some(offset) = after.offset() else {
-            return Ok(self.entries(after.life, self.tap(lane, Start::First).await?, None));
+            return Ok(RabbitmqEntries::new(after.life, self.tap(lane, Start::First).await?));
         };
         let mut tap = self.tap(lane, Start::At(offset)).await?;
         let found = loop {
@@ -78,28 +79,28 @@ impl RabbitmqLog {
             }
         };
         match found {
-            Some(found) if Spot::after(after.life, found.offset, found.id) == after => {
-                Ok(self.entries(after.life, tap, None))
+            Some(found) if Spot::after(after.life, found.offset, after.events, found.id) == after => {
+                let mut entries = RabbitmqEntries::new(after.life, tap);
+                entries.unpack(found, after.events);
+                Ok(entries)
             }
             Some(found) if found.offset > offset => {
                 // Either the broker has forgotten by age what was there, or something came while it looked for it.
                 let mut tap = self.tap(lane, Start::First).await?;
                 let first = timeout(ANSWER_MAX, tap.next()).await.map_err(|_| CallError::Silent)??;
-                match first.offset > offset {
-                    true => Ok(self.entries(after.life, tap, Some(first))),
-                    false => Err(BusError::new("RabbitMQ began too late in a stream")),
+                if first.offset <= offset {
+                    return Err(BusError::new("RabbitMQ began too late in a stream"));
                 }
+                let mut entries = RabbitmqEntries::new(after.life, tap);
+                entries.unpack(first, 0);
+                Ok(entries)
             }
             _ => {
                 let (source, anew) = (self.group.source, after.anew());
                 tracing::warn!(%source, lane = lane.0, "a stream is another one than before; it is read from its beginning");
-                Ok(self.entries(anew.life, self.tap(lane, Start::First).await?, None))
+                Ok(RabbitmqEntries::new(anew.life, self.tap(lane, Start::First).await?))
             }
         }
-    }
-
-    fn entries(&self, life: u16, tap: Tap, first: Option<Found>) -> RabbitmqEntries {
-        RabbitmqEntries { life, tap, first }
     }
 
     /// Whether the stream has never come as far as this. It does not say where it ends; so something is put there, and looked for.
@@ -193,39 +194,57 @@ fn cursor(spot: Spot) -> Cursor {
 struct RabbitmqEntries {
     life: u16,
     tap: Tap,
-    first: Option<Found>,
+    /// Of the last message.
+    waiting: VecDeque<Entry>,
 }
 
 #[async_trait]
 impl Entries for RabbitmqEntries {
     async fn next(&mut self) -> Result<Entry, BusError> {
         loop {
-            let found = match self.first.take() {
-                Some(found) => found,
-                None => self.tap.next().await?,
-            };
-            if let Some(entry) = self.entry(found) {
+            if let Some(entry) = self.waiting.pop_front() {
                 return Ok(entry);
             }
+            let found = self.tap.next().await?;
+            self.unpack(found, 0);
         }
     }
 
     fn at_hand(&mut self) -> Option<Entry> {
         loop {
-            let found = self.tap.at_hand()?;
-            if let Some(entry) = self.entry(found) {
+            if let Some(entry) = self.waiting.pop_front() {
                 return Some(entry);
             }
+            let found = self.tap.at_hand()?;
+            self.unpack(found, 0);
         }
     }
 }
 
 impl RabbitmqEntries {
-    /// Nothing if it was published to be found, and is none.
-    fn entry(&self, found: Found) -> Option<Entry> {
-        (found.message_type != PROBE).then(|| Entry {
-            place: Spot::after(self.life, found.offset, found.id).place(),
-            bytes: found.bytes.into(),
-        })
+    fn new(life: u16, tap: Tap) -> Self {
+        Self {
+            life,
+            tap,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Takes the events of a message but those that are done with: none if it was published to be found.
+    fn unpack(&mut self, found: Found, done: u16) {
+        let (life, offset, id) = (self.life, found.offset, found.id);
+        let events = match (&*found.message_type, found.is_batch) {
+            (PROBE, _) => Vec::new(),
+            (_, true) => batch::split(&found.bytes),
+            (_, false) => vec![found.bytes],
+        };
+        let entries = (1..=u16::MAX)
+            .zip(events)
+            .skip(done.into())
+            .map(|(number, bytes)| Entry {
+                place: Spot::after(life, offset, number, id).place(),
+                bytes,
+            });
+        self.waiting.extend(entries);
     }
 }

@@ -13,6 +13,7 @@ use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation};
 use uuid::Uuid;
 
+use crate::batch;
 use crate::connect::Line;
 use crate::failure::{CallError, answered};
 use crate::streams::Streams;
@@ -28,7 +29,9 @@ pub(crate) const PROBE: &str = "probe";
 /// What one message is to be.
 pub(crate) struct Outgoing {
     pub(crate) key: ShortString,
-    pub(crate) event_type: ShortString,
+    pub(crate) content_type: ShortString,
+    /// Nothing where there are several.
+    pub(crate) message_type: ShortString,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -85,15 +88,15 @@ impl Publisher {
         let Some(source) = messages.first().map(|message| message.source) else {
             return Ok(());
         };
-        let packed = messages.iter().map(|message| {
-            let bytes = wire::to_send(message, self.streams.lanes)?;
-            Ok(Outgoing {
-                key: Streams::key(message.event.lane),
-                event_type: Streams::short(&message.event.event_type),
-                bytes,
+        let events = messages.iter().map(|message| {
+            Ok(batch::Event {
+                lane: message.event.lane,
+                event_type: &message.event.event_type,
+                bytes: wire::to_send(message, self.streams.lanes)?,
             })
         });
-        let packed = packed.collect::<Result<Vec<_>, BusError>>()?;
+        let events = events.collect::<Result<Vec<_>, BusError>>()?;
+        let packed: Vec<Outgoing> = batch::parcels(events).into_iter().filter_map(outgoing).collect();
         for _ in 0..ATTEMPTS_MAX {
             self.streams.ensure(source).await?;
             match self.send(source, &packed).await {
@@ -114,7 +117,8 @@ impl Publisher {
         let (key, id) = (Streams::key(lane), self.id());
         let probe = Outgoing {
             key,
-            event_type: PROBE.into(),
+            content_type: ShortString::default(),
+            message_type: PROBE.into(),
             bytes: Vec::new(),
         };
         let sent = send(&channel, &self.streams.exchange(source), &[(id, &probe)]).await;
@@ -161,6 +165,26 @@ impl Publisher {
     }
 }
 
+/// What goes to a lane at once.
+fn outgoing(mut events: Vec<batch::Event<'_>>) -> Option<Outgoing> {
+    let key = Streams::key(events.first()?.lane);
+    if events.len() > 1 {
+        return Some(Outgoing {
+            key,
+            content_type: batch::CONTENT_TYPE.into(),
+            message_type: ShortString::default(),
+            bytes: batch::joined(&events),
+        });
+    }
+    let event = events.pop()?;
+    Some(Outgoing {
+        key,
+        content_type: wire::CONTENT_TYPE.into(),
+        message_type: Streams::short(event.event_type),
+        bytes: event.bytes,
+    })
+}
+
 /// Sends one after the other without waiting, and then waits until the broker has taken all of them. None of them is handed to
 /// nobody: what has no queue comes back.
 pub(crate) async fn send(
@@ -175,10 +199,10 @@ pub(crate) async fn send(
     let mut sending = Vec::with_capacity(messages.len());
     for (id, message) in messages {
         let properties = BasicProperties::default()
-            .with_content_type(wire::CONTENT_TYPE.into())
+            .with_content_type(message.content_type.clone())
             .with_delivery_mode(PERSISTENT)
             .with_message_id(id.to_string().into())
-            .with_type(message.event_type.clone());
+            .with_type(message.message_type.clone());
         let publishing = channel.basic_publish(
             exchange.clone(),
             message.key.clone(),

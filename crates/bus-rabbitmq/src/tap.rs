@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _};
 use kernel::bus::BusError;
 use kernel::clock::Clock;
@@ -12,6 +13,7 @@ use lapin::types::{AMQPValue, DeliveryTag, ShortString};
 use lapin::{Channel, Consumer};
 use uuid::Uuid;
 
+use crate::batch;
 use crate::connect::Line;
 use crate::failure::{CallError, answered};
 use crate::place::ID_MASK;
@@ -41,7 +43,9 @@ pub(crate) struct Found {
     /// The end of what it was published under; 0 where somebody else has published it.
     pub(crate) id: u64,
     pub(crate) message_type: String,
-    pub(crate) bytes: Vec<u8>,
+    /// Whether there are several events in it.
+    pub(crate) is_batch: bool,
+    pub(crate) bytes: Bytes,
 }
 
 /// A consumer of a stream. Its acknowledgements say nothing but that the broker may send more.
@@ -165,6 +169,7 @@ fn found(delivery: Delivery) -> Result<Found, BusError> {
         offset: offset.ok_or_else(|| BusError::new("RabbitMQ does not say which offset a message has"))?,
         id: Uuid::try_parse(&text(properties.message_id())).map_or(0, |id| short(&id)),
         message_type: text(properties.kind()),
-        bytes: delivery.data,
+        is_batch: text(properties.content_type()) == batch::CONTENT_TYPE,
+        bytes: delivery.data.into(),
     })
 }

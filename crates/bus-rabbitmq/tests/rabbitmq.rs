@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bus_rabbitmq::{RabbitmqBus, RabbitmqOptions};
+use contracts::CloudEvent;
 use futures::StreamExt as _;
 use kernel::bus::shares::{LEASE, LEASE_RENEWAL};
 use kernel::bus::{ACKNOWLEDGED_MAX, HANDOVER_MAX};
@@ -210,7 +211,7 @@ async fn the_log_of_a_group_that_was_deleted_is_made_again() {
     assert_eq!(received.repeated, 0, "its progress was forgotten");
 }
 
-/// Shops may have queues of their own for some lanes, and lose none of ours by it.
+/// Shops may have queues of their own for some lanes, and lose none of ours by it. What is published together is in one message.
 #[tokio::test]
 async fn events_are_routed_by_lane_and_say_their_type() {
     let shared = Shared::<Rabbitmq>::new();
@@ -242,6 +243,9 @@ async fn events_are_routed_by_lane_and_say_their_type() {
     for _ in 0..3 {
         publish(&process.bus, journal.next_in_each_lane()).await;
     }
+    let together = journal.next_in(Lane(3), 3);
+    let ids: Vec<_> = together.iter().map(|message| message.event.id.to_string()).collect();
+    publish(&process.bus, together).await;
     for _ in 0..3 {
         let found = operator
             .basic_get(queue.clone(), BasicGetOptions { no_ack: true })
@@ -257,6 +261,22 @@ async fn events_are_routed_by_lane_and_say_their_type() {
             Some(kernel::wire::CONTENT_TYPE)
         );
     }
+    let found = operator
+        .basic_get(queue.clone(), BasicGetOptions { no_ack: true })
+        .await;
+    let found = found.expect("the queue is there").expect("it was routed");
+    assert_eq!(
+        found
+            .delivery
+            .properties
+            .content_type()
+            .as_ref()
+            .map(|kind| kind.as_str()),
+        Some("application/cloudevents-batch+json")
+    );
+    let events: Vec<CloudEvent> = serde_json::from_slice(&found.delivery.data).expect("they are CloudEvents");
+    let found: Vec<_> = events.iter().map(|event| event.id.to_string()).collect();
+    assert_eq!(found, ids);
     let further = operator.basic_get(queue, BasicGetOptions { no_ack: true }).await;
     assert!(further.expect("the queue is there").is_none(), "another lane's");
     let mut subscription = subscribe(&process.bus, &group("a")).await;
