@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::effect::backoff;
 use crate::engine::Engine;
 use crate::event::{LANES_DEFAULT, Lane, Position};
+use crate::freshness;
 use crate::reaction::batch::{Cause, Delivered, Park, Report, Stop};
 use crate::reaction::hold::{HELD_PAUSE_MAX, Hold};
 use crate::reaction::{BATCH_EVENTS_MAX, Checkpoint, Progress, Reaction, Start, checkpoint_id};
@@ -25,6 +26,9 @@ use crate::writer::{self, Priority};
 const CLOCKS_APART_MAX: SignedDuration = SignedDuration::from_hours(24);
 /// A consumer that is handed nothing for so long has seen everything there is.
 const CAUGHT_UP_AFTER: Duration = Duration::from_secs(1);
+/// Where no broker says what is still to come, an event that is older than this has others behind it: references are refused as
+/// unknown when they are twice as old ([`freshness::YOUNG_MAX`]).
+const OLD_AFTER: SignedDuration = SignedDuration::from_secs(freshness::YOUNG_MAX.as_secs() / 2);
 
 /// Why the runner must begin again from its checkpoints.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +51,8 @@ pub(crate) struct Runner {
     progress: Arc<Progress>,
     holds: BTreeMap<Lane, Hold>,
     reached: Vec<Position>,
+    /// Until then more is expected, whatever a batch looks like; on the clock's monotonic time.
+    more_until: Duration,
 }
 
 impl Runner {
@@ -67,6 +73,7 @@ impl Runner {
             progress,
             holds: BTreeMap::new(),
             reached: Vec::new(),
+            more_until: Duration::ZERO,
         }
     }
 
@@ -116,6 +123,10 @@ impl Runner {
         let mut subscription = self.subscribe().await?;
         self.progress.note(self.holds.len(), true);
         self.progress.begun.send_replace(true);
+        let may_be_cut_off = self.bus.shares_lanes();
+        if may_be_cut_off {
+            self.expect_more();
+        }
         loop {
             // A lane that another subscriber receives by now is held there, if at all.
             self.holds.retain(|&lane, _| subscription.receives(lane));
@@ -123,7 +134,6 @@ impl Runner {
             let retry_in = self.holds.values().map(|hold| hold.retry_at).min();
             let retry_in = retry_in.map(|at| at.saturating_sub(self.engine.clock().monotonic()));
             let catching_up = self.progress.catching_up.load(Ordering::Relaxed);
-            let may_be_cut_off = self.bus.shares_lanes();
             let messages = tokio::select! {
                 biased;
                 () = self.engine.clock().sleep(retry_in.unwrap_or_default()), if retry_in.is_some() => {
@@ -142,7 +152,10 @@ impl Runner {
             };
             self.progress.received(&messages);
             // Not before it is committed has this consumer seen it, and a full batch has more behind it.
-            let more = messages.len() == BATCH_EVENTS_MAX;
+            let is_full = messages.len() == BATCH_EVENTS_MAX;
+            if may_be_cut_off && self.are_old(&messages) {
+                self.expect_more();
+            }
             self.progress.catching_up.store(true, Ordering::Relaxed);
             let held = |lane| self.holds.get(&lane).is_some_and(Hold::is_closed);
             let open: Arc<[Message]> = messages
@@ -152,8 +165,19 @@ impl Runner {
             if !open.is_empty() {
                 self.handle(subscription.as_mut(), open).await?;
             }
+            let more = is_full || self.engine.clock().monotonic() < self.more_until;
             self.progress.note(self.holds.len(), more);
         }
+    }
+
+    fn are_old(&self, messages: &[Message]) -> bool {
+        let now = self.engine.clock().now();
+        let is_old = |message: &Message| now.duration_since(message.event.time) > OLD_AFTER;
+        messages.iter().any(is_old)
+    }
+
+    fn expect_more(&mut self) {
+        self.more_until = self.engine.clock().monotonic() + CAUGHT_UP_AFTER;
     }
 
     /// Subscribes from the checkpoints; on the very first start, makes them.
