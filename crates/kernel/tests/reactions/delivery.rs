@@ -61,6 +61,10 @@ async fn whoever_receives_what_is_old_has_not_seen_everything() {
     let consumers = witness(&target, &source.bus(), Witness::default());
     happen_much(&source.engine, 1..=1).await;
     assert_all_seen_once(&target, 1).await;
+    assert!(
+        consumers.is_behind(Service::Catalog),
+        "at the start nobody knows what is still to come"
+    );
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert!(!consumers.is_behind(Service::Catalog));
     relay::republish(&source.engine, Position::START).await.unwrap();
