@@ -18,26 +18,25 @@ const BYTES_MAX: usize = 16 * 1024;
 /// An event on its way to the broker.
 #[derive(Debug)]
 pub(crate) struct Event<'a> {
-    pub(crate) lane: Lane,
     pub(crate) event_type: &'a str,
     pub(crate) bytes: Vec<u8>,
 }
 
 /// Puts events of the same lane together. Within a lane they stay in order, from one parcel to the next too.
-pub(crate) fn parcels<'a>(events: impl IntoIterator<Item = Event<'a>>) -> Vec<Vec<Event<'a>>> {
-    let mut parcels: Vec<Vec<Event<'_>>> = Vec::new();
+pub(crate) fn parcels<'a>(events: impl IntoIterator<Item = (Lane, Event<'a>)>) -> Vec<(Lane, Vec<Event<'a>>)> {
+    let mut parcels: Vec<(Lane, Vec<Event<'_>>)> = Vec::new();
     // Of each lane, which of them is its last, and how many bytes are in that.
     let mut last: BTreeMap<Lane, (usize, usize)> = BTreeMap::new();
-    for event in events {
+    for (lane, event) in events {
         let bytes = event.bytes.len();
-        match last.get_mut(&event.lane) {
+        match last.get_mut(&lane) {
             Some((parcel, filled)) if *filled + bytes <= BYTES_MAX => {
                 *filled += bytes;
-                parcels[*parcel].push(event);
+                parcels[*parcel].1.push(event);
             }
             _ => {
-                last.insert(event.lane, (parcels.len(), bytes));
-                parcels.push(vec![event]);
+                last.insert(lane, (parcels.len(), bytes));
+                parcels.push((lane, vec![event]));
             }
         }
     }
@@ -72,9 +71,8 @@ pub(crate) fn split(message: &Bytes) -> Vec<Bytes> {
 mod tests {
     use super::*;
 
-    fn event(lane: u16, bytes: impl Into<Vec<u8>>) -> Event<'static> {
+    fn event(bytes: impl Into<Vec<u8>>) -> Event<'static> {
         Event {
-            lane: Lane(lane),
             event_type: "",
             bytes: bytes.into(),
         }
@@ -83,9 +81,9 @@ mod tests {
     #[test]
     fn what_goes_to_a_lane_goes_together_and_in_order() {
         let events = [(1, "a"), (2, "b"), (1, "c"), (1, "d"), (2, "e"), (3, "f")];
-        let parcels = parcels(events.map(|(lane, bytes)| event(lane, bytes)));
-        let lanes: Vec<u16> = parcels.iter().map(|parcel| parcel[0].lane.0).collect();
-        let found: Vec<Vec<u8>> = parcels.iter().map(|parcel| joined(parcel)).collect();
+        let parcels = parcels(events.map(|(lane, bytes)| (Lane(lane), event(bytes))));
+        let lanes: Vec<u16> = parcels.iter().map(|(lane, _)| lane.0).collect();
+        let found: Vec<Vec<u8>> = parcels.iter().map(|(_, events)| joined(events)).collect();
         assert_eq!(lanes, [1, 2, 3]);
         assert_eq!(found, [b"[a,c,d]".as_slice(), b"[b,e]", b"[f]"]);
     }
@@ -94,9 +92,9 @@ mod tests {
     fn what_is_too_much_goes_in_more_than_one_and_in_order() {
         let half = BYTES_MAX / 2;
         let sizes = [half, half, 1, BYTES_MAX + 1, 2, 3];
-        let found: Vec<Vec<usize>> = parcels(sizes.map(|size| event(0, vec![b'x'; size])))
+        let found: Vec<Vec<usize>> = parcels(sizes.map(|size| (Lane(0), event(vec![b'x'; size]))))
             .iter()
-            .map(|parcel| parcel.iter().map(|event| event.bytes.len()).collect())
+            .map(|(_, events)| events.iter().map(|event| event.bytes.len()).collect())
             .collect();
         assert_eq!(found, [vec![half, half], vec![1], vec![BYTES_MAX + 1], vec![2, 3]]);
     }
@@ -104,7 +102,7 @@ mod tests {
     #[test]
     fn events_come_out_byte_for_byte_as_they_went_in() {
         let events = [r#"{"a":1}"#, r#"{ "b" : [1.50, "]"] }"#, "{}"];
-        let message = Bytes::from(joined(&events.map(|bytes| event(0, bytes))));
+        let message = Bytes::from(joined(&events.map(event)));
         assert_eq!(split(&message), events);
         let expected: serde_json::Value = serde_json::from_str(r#"[{"a":1},{"b":[1.50,"]"]},{}]"#).unwrap();
         assert_eq!(serde_json::from_slice::<serde_json::Value>(&message).unwrap(), expected);

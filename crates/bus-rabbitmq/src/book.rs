@@ -185,8 +185,8 @@ impl Book {
         let (_, key) = self.streams.log(&self.group);
         let outgoing = Outgoing {
             key,
-            content_type: JSON.into(),
-            message_type: ENTRY.into(),
+            content_type: JSON,
+            message_type: Some(ENTRY.into()),
             bytes: serde_json::to_vec(entry).map_err(BusError::new)?,
         };
         let named = [(entry.id, &outgoing)];

@@ -35,9 +35,9 @@ pub(crate) struct Proposal {
 pub(crate) struct Spot {
     /// Counts how often the stream was seen to be another one than before.
     pub(crate) life: u16,
-    /// How many messages of the stream are done with, by the offset of the last one.
+    /// How many messages of the stream were come to, by the offset of the last one.
     pub(crate) count: u64,
-    /// How many of the events in that one are. Entries of builds before 2026-12 do not say, and it comes again.
+    /// How many of the events in that one are. Entries of builds up to bf30533 do not say, and it comes again.
     #[serde(default)]
     pub(crate) events: u16,
     /// What that one was published under: in another stream something else has the offset.

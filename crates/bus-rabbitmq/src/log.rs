@@ -21,7 +21,7 @@ use crate::publisher::{PROBE, Publisher};
 use crate::streams::Streams;
 use crate::tap::{Found, Start, Tap};
 
-/// Messages of a lane that the broker sends ahead. It counts no bytes.
+/// Messages of a lane that the broker sends ahead. It counts no bytes: with [`batch`] they are 512 KiB, unless events are larger.
 const PREFETCH: u16 = 32;
 /// How long the message at a cursor is waited for, which is there, before it is asked whether the stream ends before it.
 const ANCHOR: Duration = Duration::from_secs(2);
@@ -65,7 +65,7 @@ impl RabbitmqLog {
         Ok(Tap::open(line, channel, stream, start, PREFETCH, self.book.clock()).await?)
     }
 
-    /// Begins behind the message that was there, or, where the stream is another one than before or has lost its end, at the beginning.
+    /// Begins behind what is done with in the message that was there, or, where the stream is another one than before or has lost its end, at the beginning.
     async fn enter(&self, lane: Lane, after: Spot) -> Result<RabbitmqEntries, BusError> {
         let Some(offset) = after.offset() else {
             return Ok(RabbitmqEntries::new(after.life, self.tap(lane, Start::First).await?));

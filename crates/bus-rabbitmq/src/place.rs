@@ -2,7 +2,8 @@
 //! the one that it was.
 //!
 //! The broker does not say which stream it is that has a name, and a stream that was made anew begins with offset 0 again. So a place
-//! has the id that its message was published under besides, and before the offset a count of how often the ids did not agree.
+//! has the id that its message was published under besides, and before the offset a count of how often the ids did not agree. And a message
+//! may hold several events, so it has how many of them are done with.
 
 use crate::fold::Spot;
 
@@ -41,7 +42,7 @@ impl Spot {
         }
     }
 
-    /// The offset of the last message that is done with.
+    /// The offset of the last message that was come to.
     pub(crate) fn offset(self) -> Option<u64> {
         self.count.checked_sub(1)
     }

@@ -25,13 +25,14 @@ const ATTEMPTS_MAX: u32 = 2;
 const PERSISTENT: u8 = 2;
 /// The type of a message that is in a stream to be found there, and is no event.
 pub(crate) const PROBE: &str = "probe";
+const BYTES: &str = "application/octet-stream";
 
 /// What one message is to be.
 pub(crate) struct Outgoing {
     pub(crate) key: ShortString,
-    pub(crate) content_type: ShortString,
-    /// Nothing where there are several.
-    pub(crate) message_type: ShortString,
+    pub(crate) content_type: &'static str,
+    /// Nothing where there are several events in it, whose types may differ.
+    pub(crate) message_type: Option<ShortString>,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -89,14 +90,14 @@ impl Publisher {
             return Ok(());
         };
         let events = messages.iter().map(|message| {
-            Ok(batch::Event {
-                lane: message.event.lane,
+            let event = batch::Event {
                 event_type: &message.event.event_type,
                 bytes: wire::to_send(message, self.streams.lanes)?,
-            })
+            };
+            Ok((message.event.lane, event))
         });
         let events = events.collect::<Result<Vec<_>, BusError>>()?;
-        let packed: Vec<Outgoing> = batch::parcels(events).into_iter().filter_map(outgoing).collect();
+        let packed: Vec<Outgoing> = batch::parcels(events).into_iter().map(outgoing).collect();
         for _ in 0..ATTEMPTS_MAX {
             self.streams.ensure(source).await?;
             match self.send(source, &packed).await {
@@ -117,8 +118,8 @@ impl Publisher {
         let (key, id) = (Streams::key(lane), self.id());
         let probe = Outgoing {
             key,
-            content_type: ShortString::default(),
-            message_type: PROBE.into(),
+            content_type: BYTES,
+            message_type: Some(PROBE.into()),
             bytes: Vec::new(),
         };
         let sent = send(&channel, &self.streams.exchange(source), &[(id, &probe)]).await;
@@ -166,23 +167,22 @@ impl Publisher {
 }
 
 /// What goes to a lane at once.
-fn outgoing(mut events: Vec<batch::Event<'_>>) -> Option<Outgoing> {
-    let key = Streams::key(events.first()?.lane);
-    if events.len() > 1 {
-        return Some(Outgoing {
+fn outgoing((lane, events): (Lane, Vec<batch::Event<'_>>)) -> Outgoing {
+    let key = Streams::key(lane);
+    match <[batch::Event<'_>; 1]>::try_from(events) {
+        Ok([event]) => Outgoing {
             key,
-            content_type: batch::CONTENT_TYPE.into(),
-            message_type: ShortString::default(),
+            content_type: wire::CONTENT_TYPE,
+            message_type: Streams::short(event.event_type),
+            bytes: event.bytes,
+        },
+        Err(events) => Outgoing {
+            key,
+            content_type: batch::CONTENT_TYPE,
+            message_type: None,
             bytes: batch::joined(&events),
-        });
+        },
     }
-    let event = events.pop()?;
-    Some(Outgoing {
-        key,
-        content_type: wire::CONTENT_TYPE.into(),
-        message_type: Streams::short(event.event_type),
-        bytes: event.bytes,
-    })
 }
 
 /// Sends one after the other without waiting, and then waits until the broker has taken all of them. None of them is handed to
@@ -198,11 +198,13 @@ pub(crate) async fn send(
     };
     let mut sending = Vec::with_capacity(messages.len());
     for (id, message) in messages {
-        let properties = BasicProperties::default()
-            .with_content_type(message.content_type.clone())
+        let mut properties = BasicProperties::default()
+            .with_content_type(message.content_type.into())
             .with_delivery_mode(PERSISTENT)
-            .with_message_id(id.to_string().into())
-            .with_type(message.message_type.clone());
+            .with_message_id(id.to_string().into());
+        if let Some(message_type) = &message.message_type {
+            properties = properties.with_type(message_type.clone());
+        }
         let publishing = channel.basic_publish(
             exchange.clone(),
             message.key.clone(),

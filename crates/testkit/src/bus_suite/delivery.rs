@@ -148,20 +148,9 @@ pub async fn what_was_not_acknowledged_comes_again_after_a_rewind(factory: &dyn 
 pub async fn what_was_acknowledged_does_not_come_again(factory: &dyn BusFactory) {
     let process = joined(factory, &[group("a")]).await;
     let mut journal = Journal::new();
-    let together = journal.next(100);
-    let mut positions: BTreeMap<Lane, Vec<Position>> = BTreeMap::new();
-    for message in &together {
-        positions
-            .entry(message.event.lane)
-            .or_default()
-            .push(message.event.position);
-    }
-    // In the midst of what is published together.
-    let half = positions
-        .into_iter()
-        .map(|(lane, positions)| (lane, positions[positions.len() / 2]));
-    let half: BTreeMap<_, _> = half.collect();
-    publish(&process.bus, together).await;
+    publish(&process.bus, journal.next(100)).await;
+    // In the midst of what was published together.
+    let half = middle(&journal, Journal::new());
     let mut subscription = subscribe(&process.bus, &group("a")).await;
     receive_all(&mut subscription, &mut Received::default(), &journal).await;
     acknowledge(&mut subscription, &half).await;
